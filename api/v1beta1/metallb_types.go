@@ -1,0 +1,172 @@
+package v1beta1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// LogLevel is the least severe message that a process writes: "all" writes everything, "none" nothing.
+//
+// +kubebuilder:validation:Enum=all;debug;info;warn;error;none
+type LogLevel string
+
+// Values of LogLevel.
+const (
+	LogLevelAll   LogLevel = "all"
+	LogLevelDebug LogLevel = "debug"
+	LogLevelInfo  LogLevel = "info"
+	LogLevelWarn  LogLevel = "warn"
+	LogLevelError LogLevel = "error"
+	LogLevelNone  LogLevel = "none"
+)
+
+// BGPBackend names the implementation of BGP that a manifest asks for. All values are served by the one
+// implementation that there is, which has the features of each.
+//
+// +kubebuilder:validation:Enum="";native;frr;frr-k8s;frr-k8s-external
+type BGPBackend string
+
+// Values of BGPBackend.
+const (
+	BGPBackendNative         BGPBackend = "native"
+	BGPBackendFRR            BGPBackend = "frr"
+	BGPBackendFRRK8s         BGPBackend = "frr-k8s"
+	BGPBackendFRRK8sExternal BGPBackend = "frr-k8s-external"
+)
+
+// WorkloadConfig shapes the pods of one workload.
+type WorkloadConfig struct {
+	// PriorityClassName is the pods' priority class.
+	// +optional
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+
+	// RuntimeClassName is the pods' runtime class.
+	// +optional
+	RuntimeClassName string `json:"runtimeClassName,omitempty"`
+
+	// Annotations are added to the pods.
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// Affinity of the pods.
+	// +optional
+	Affinity *corev1.Affinity `json:"affinity,omitempty"`
+
+	// Resources of the workload's container.
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+}
+
+// FRRK8sConfig holds settings of the frr-k8s backend. They are accepted so that existing manifests keep working.
+type FRRK8sConfig struct {
+	// AlwaysBlock lists prefixes (CIDR) that are never accepted from a router. No route that a router sends is
+	// ever accepted here, so the list has no further effect.
+	// +optional
+	AlwaysBlock []string `json:"alwaysBlock,omitempty"`
+
+	// Namespace of an external frr-k8s. Not used: BGP runs inside the speaker.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+
+	// SecretPassthrough hands passwords to an external frr-k8s. Not used: BGP runs inside the speaker.
+	// +optional
+	SecretPassthrough bool `json:"secretPassthrough,omitempty"`
+}
+
+// MetalLBSpec says how the load balancer is installed.
+type MetalLBSpec struct {
+	// Image has no effect: the operator deploys the image that it runs itself. Accepted for manifests of old.
+	// +optional
+	Image string `json:"image,omitempty"`
+
+	// NodeSelector chooses the nodes that run a speaker. Empty: all nodes.
+	// +optional
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+
+	// SpeakerTolerations are tolerated by the speaker's pods, besides the control-plane taints.
+	// +optional
+	SpeakerTolerations []corev1.Toleration `json:"speakerTolerations,omitempty"`
+
+	// ControllerNodeSelector chooses the nodes that may run the controller.
+	// +optional
+	ControllerNodeSelector map[string]string `json:"controllerNodeSelector,omitempty"`
+
+	// ControllerTolerations are tolerated by the controller's pod.
+	// +optional
+	ControllerTolerations []corev1.Toleration `json:"controllerTolerations,omitempty"`
+
+	// LogLevel of controller and speaker; info where unset.
+	// +optional
+	LogLevel LogLevel `json:"logLevel,omitempty"`
+
+	// LoadBalancerClass restricts the load balancer to Services of this spec.loadBalancerClass. Unset: Services
+	// without a class.
+	// +kubebuilder:validation:Pattern=`^([a-z0-9A-Z]([\w.\-]*[a-z0-9A-Z])?/)?[a-z0-9A-Z]([\w.\-]*[a-z0-9A-Z])?$`
+	// +optional
+	LoadBalancerClass string `json:"loadBalancerClass,omitempty"`
+
+	// BGPBackend is accepted with every value that manifests carry and changes nothing: one implementation serves all.
+	// +optional
+	BGPBackend BGPBackend `json:"bgpBackend,omitempty"`
+
+	// FRRK8sConfig is accepted for manifests that ask for the frr-k8s backend.
+	// +optional
+	FRRK8sConfig *FRRK8sConfig `json:"frrk8sConfig,omitempty"`
+
+	// ControllerConfig shapes the controller's pod.
+	// +optional
+	ControllerConfig *WorkloadConfig `json:"controllerConfig,omitempty"`
+
+	// SpeakerConfig shapes the speaker's pods.
+	// +optional
+	SpeakerConfig *WorkloadConfig `json:"speakerConfig,omitempty"`
+}
+
+// Condition types of a MetalLB resource.
+const (
+	// ConditionAvailable is True while a controller is ready and every node that should have a ready speaker has one.
+	// Reasons: AsExpected, and those of Progressing and Degraded when False.
+	ConditionAvailable = "Available"
+	// ConditionProgressing is True while workloads are rolled out. Reasons: AsExpected, RollingOut, ApplyFailed.
+	ConditionProgressing = "Progressing"
+	// ConditionDegraded is True when something needs a person or has failed. Reasons: AsExpected, ApplyFailed,
+	// RolloutStuck, NotTheOldest, IncorrectMetalLBResourceName, PodSecurity.
+	ConditionDegraded = "Degraded"
+)
+
+// MetalLBStatus reports on the installation.
+type MetalLBStatus struct {
+	// Conditions: Available, Progressing, Degraded.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// MetalLB installs the load balancer in its own namespace. There is one per cluster, named metallb.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=metallbs,scope=Namespaced,singular=metallb
+// +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=='Available')].status`
+// +kubebuilder:printcolumn:name="Degraded",type=string,JSONPath=`.status.conditions[?(@.type=='Degraded')].status`
+// +kubebuilder:printcolumn:name="Progressing",type=string,JSONPath=`.status.conditions[?(@.type=='Progressing')].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type MetalLB struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +optional
+	Spec MetalLBSpec `json:"spec,omitempty"`
+	// +optional
+	Status MetalLBStatus `json:"status,omitempty"`
+}
+
+// MetalLBList is a list of MetalLB.
+//
+// +kubebuilder:object:root=true
+type MetalLBList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []MetalLB `json:"items"`
+}
