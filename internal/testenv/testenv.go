@@ -1,0 +1,163 @@
+// Package testenv gives integration tests a real kube-apiserver and etcd with the project's CRDs. It owns their start
+// and their end, and is imported by tests only. There is no controller-manager behind the API server: no garbage
+// collection, no pods, no ServiceAccount tokens; a test patches what such a controller would report.
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// AssetsVariable names the environment variable with the directory that holds kube-apiserver and etcd.
+const AssetsVariable = "KUBEBUILDER_ASSETS"
+
+var cluster struct {
+	sync.Mutex
+	running bool // Run is on the stack and will stop what is started
+	env     *envtest.Environment
+	config  *rest.Config
+	err     error
+}
+
+// Run runs the tests of a package and stops the API server afterwards, if one of them has asked for it. It is for TestMain:
+//
+//	func TestMain(m *testing.M) { os.Exit(testenv.Run(m)) }
+func Run(m *testing.M) int {
+	cluster.Lock()
+	cluster.running = true
+	cluster.Unlock()
+
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		if _, ok := <-interrupted; ok {
+			_ = stop()
+			os.Exit(130)
+		}
+	}()
+	code := m.Run()
+	signal.Stop(interrupted)
+	close(interrupted)
+	if err := stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stopping the API server:", err)
+		return max(code, 1)
+	}
+	return code
+}
+
+// Config returns an administrator's access to the API server, which the first call starts. Where its binaries are
+// missing the test is skipped, or fails if the environment variable CI is true.
+func Config(t testing.TB) *rest.Config {
+	t.Helper()
+	if reason := missing(); reason != "" {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(reason)
+		}
+		t.Skip(reason)
+	}
+	cluster.Lock()
+	defer cluster.Unlock()
+	if !cluster.running {
+		t.Fatal("testenv: TestMain must call testenv.Run, which stops the API server")
+	}
+	if cluster.env == nil && cluster.err == nil {
+		cluster.env, cluster.config, cluster.err = start()
+	}
+	if cluster.err != nil {
+		t.Fatalf("starting the API server: %v", cluster.err)
+	}
+	return rest.CopyConfig(cluster.config)
+}
+
+// Namespace makes a namespace with a name that no other test has and with the given labels. It lives as long as the
+// API server.
+func Namespace(t testing.TB, c client.Client, labels map[string]string) string {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}
+	if err := c.Create(context.Background(), ns); err != nil {
+		t.Fatalf("making a namespace: %v", err)
+	}
+	return ns.Name
+}
+
+// Root returns the project's directory: the nearest one upwards that holds go.mod.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("no go.mod here or above")
+		}
+		dir = parent
+	}
+}
+
+// missing says why the API server cannot be started here; empty if it can.
+func missing() string {
+	dir := os.Getenv(AssetsVariable)
+	if dir == "" {
+		return AssetsVariable + " is not set: it names the directory with kube-apiserver and etcd"
+	}
+	var absent []string
+	for _, name := range []string{"kube-apiserver", "etcd"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			absent = append(absent, name)
+		}
+	}
+	if len(absent) > 0 {
+		return fmt.Sprintf("%s=%s lacks %s", AssetsVariable, dir, strings.Join(absent, " and "))
+	}
+	return ""
+}
+
+func start() (*envtest.Environment, *rest.Config, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, nil, err
+	}
+	env := &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join(root, "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}
+	args := env.ControlPlane.GetAPIServer().Configure()
+	args.Set("advertise-address", "127.0.0.1") // else a machine without a default route has none to offer
+	args.Set("service-cluster-ip-range", "10.96.0.0/16,fd00:10:96::/112")
+	config, err := env.Start()
+	if err != nil {
+		return nil, nil, errors.Join(err, env.Stop())
+	}
+	config.QPS, config.Burst = -1, -1 // a test waits for the server, never for its own client
+	return env, config, nil
+}
+
+func stop() error {
+	cluster.Lock()
+	defer cluster.Unlock()
+	if cluster.env == nil {
+		return nil
+	}
+	env := cluster.env
+	cluster.env, cluster.config = nil, nil
+	cluster.err = errors.New("the API server has been stopped")
+	return env.Stop()
+}
