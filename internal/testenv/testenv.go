@@ -8,11 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +27,7 @@ var cluster struct {
 	sync.Mutex
 	running bool // Run is on the stack and will stop what is started
 	env     *envtest.Environment
+	guard   *guard
 	config  *rest.Config
 	err     error
 }
@@ -40,18 +39,7 @@ func Run(m *testing.M) int {
 	cluster.Lock()
 	cluster.running = true
 	cluster.Unlock()
-
-	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		if _, ok := <-interrupted; ok {
-			_ = stop()
-			os.Exit(130)
-		}
-	}()
 	code := m.Run()
-	signal.Stop(interrupted)
-	close(interrupted)
 	if err := stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stopping the API server:", err)
 		return max(code, 1)
@@ -76,6 +64,9 @@ func Config(t testing.TB) *rest.Config {
 	}
 	if cluster.env == nil && cluster.err == nil {
 		cluster.env, cluster.config, cluster.err = start()
+		if cluster.err == nil {
+			cluster.guard, cluster.err = newGuard(cluster.env)
+		}
 	}
 	if cluster.err != nil {
 		t.Fatalf("starting the API server: %v", cluster.err)
@@ -159,5 +150,6 @@ func stop() error {
 	env := cluster.env
 	cluster.env, cluster.config = nil, nil
 	cluster.err = errors.New("the API server has been stopped")
+	cluster.guard.dismiss()
 	return env.Stop()
 }

@@ -1,0 +1,86 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= v0.1.0
+IMG     ?= metallb.io/metallb:$(VERSION)
+
+# What is built from source once is kept outside the checkout, so that another clone finds it.
+CACHE    ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/metallb-operator
+TOOLS    := $(CACHE)/tools-$(shell cat tools/go.mod tools/go.sum | sha256sum | cut -c1-12)
+LAB       = $(CURDIR)/bin/lab
+# Only what makes namespaces and sockets runs as root; Go itself builds as whoever calls make.
+SUDO     := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,HOME,PATH,IMG,LAB_CACHE,LAB_STATE,KUBEBUILDER_ASSETS,KUSTOMIZE)
+AS_ROOT  := $(if $(SUDO),-exec "$(SUDO)")
+export IMG
+
+##@ The two commands
+.PHONY: demo demo-down test
+demo: lab-build image ## A real 3-node cluster on this machine, the operator on it, a Service that answers on the LAN
+	@go run -C test/e2e $(AS_ROOT) ./cmd/demo up
+demo-down: ## Stop what `make demo` left running
+	@go run -C test/e2e $(AS_ROOT) ./cmd/demo down
+test: lab-build image tools ## Every test: unit, integration with the real API server, end-to-end on the real cluster
+	@echo "== unit and integration"
+	KUSTOMIZE=$(TOOLS)/kustomize KUBEBUILDER_ASSETS=$$($(LAB) assets) go test -race $(AS_ROOT) ./...
+	@echo "== the lab itself"
+	go test -C test/lab $(AS_ROOT) -timeout 15m ./...
+	@echo "== end to end"
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 30m ./...
+
+##@ Development
+.PHONY: build image generate manifests verify fmt vet lint check
+build: ## The binary, bin/metallb
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/metallb .
+image: build packages ## The image, dist/metallb.tar (an OCI archive), from the Dockerfile
+	@mkdir -p dist
+	$(SUDO) buildah bud --quiet --isolation chroot --timestamp 0 -t $(IMG) .
+	@rm -f dist/metallb.tar
+	$(SUDO) buildah push --quiet $(IMG) oci-archive:dist/metallb.tar:$(IMG)
+generate: tools ## Deep copies, CRDs and roles from the markers in the code
+	$(TOOLS)/controller-gen object paths=./api/...
+	$(TOOLS)/controller-gen crd:maxDescLen=400 paths=./api/... output:crd:artifacts:config=config/crd/bases
+	$(TOOLS)/controller-gen rbac:roleName=metallb-operator,fileName=operator_role.yaml paths=./controllers/metallb output:rbac:artifacts:config=config/rbac
+fmt: ## gofmt
+	gofmt -w $$(git ls-files '*.go')
+vet: ## go vet, all modules
+	go vet ./...
+	go vet -C test/lab ./...
+	go vet -C test/e2e ./...
+lint: tools ## golangci-lint, all modules
+	$(TOOLS)/golangci-lint run ./...
+	cd test/lab && $(TOOLS)/golangci-lint run -c ../../.golangci.yaml ./...
+	cd test/e2e && $(TOOLS)/golangci-lint run -c ../../.golangci.yaml ./...
+verify: generate vet lint ## Generated files are up to date, everything is formatted, vetted and linted
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	@git diff --exit-code -- api config || { echo "generated files differ: run make generate and commit"; exit 1; }
+	@untracked=$$(git ls-files --others --exclude-standard -- api config); [ -z "$$untracked" ] || { echo "not committed: $$untracked"; exit 1; }
+	@for k in config/default config/crd; do $(TOOLS)/kustomize build $$k >/dev/null; done
+	@for m in . tools test/lab test/e2e; do (cd $$m && go mod verify >/dev/null && go mod tidy -diff); done
+
+##@ Deploy to the cluster of the current kubectl context
+.PHONY: install uninstall
+install: ## CRDs and operator: kubectl apply -k config/default
+	kubectl apply --server-side -k config/default
+uninstall: ## Remove them again. The CRDs go too, and with them all MetalLB resources
+	kubectl delete --ignore-not-found -k config/default
+
+##@ What the above stand on
+.PHONY: tools lab lab-build packages
+tools: $(TOOLS)/.built ## Developer tools, built from tools/go.mod
+$(TOOLS)/.built:
+	GOBIN=$(TOOLS) go -C tools install tool
+	@touch $@
+lab: ## The lab command, bin/lab
+	@go build -C test/lab -o $(LAB) ./cmd/lab
+lab-build: lab packages ## Kubernetes, etcd and containerd from source, cached
+	$(LAB) build
+packages: lab ## Debian packages that the lab and the build need, the missing ones only
+	@missing="$$($(LAB) packages --missing)"; \
+	for p in buildah:buildah gcc:gcc; do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
+	[ -z "$${missing// /}" ] || { command -v apt-get >/dev/null || { echo "install these first (Debian's names):" $$missing; exit 1; }; \
+	  echo "installing" $$missing; $(SUDO) apt-get update -qq; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

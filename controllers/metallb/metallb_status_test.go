@@ -1,0 +1,166 @@
+package metallb
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/internal/render"
+	"metallb.io/operator/internal/rollout"
+)
+
+func TestARefusedObjectIsReportedAndRetriedWhileTheRestGoesOn(t *testing.T) {
+	c := newCluster(t)
+	o := c.start(t)
+	m := c.create(t, c.newNamespace(t), rollout.Name)
+	c.installed(t, m)
+	c.play(t, m.Namespace, 1, 3, 3)
+	c.condition(t, m, v1beta1.ConditionAvailable, metav1.ConditionTrue, rollout.ReasonAsExpected)
+	set := func(change func(*v1beta1.MetalLBSpec)) {
+		t.Helper()
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(m), m); err != nil {
+			t.Fatal(err)
+		}
+		before := m.DeepCopy()
+		change(&m.Spec)
+		if err := c.Patch(t.Context(), m, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	controller := &appsv1.Deployment{}
+	key := client.ObjectKey{Namespace: m.Namespace, Name: render.Controller}
+	if err := c.Get(t.Context(), key, controller); err != nil {
+		t.Fatal(err)
+	}
+	writes := len(o.writes.since(0))
+	set(func(s *v1beta1.MetalLBSpec) {
+		s.LogLevel = v1beta1.LogLevelDebug
+		s.ControllerConfig = &v1beta1.WorkloadConfig{Resources: &corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")},
+			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")},
+		}}
+	})
+	degraded := c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionTrue, rollout.ReasonApplyFailed)
+	for _, part := range []string{"resources.requests", "must be less than or equal to cpu limit", "controllerConfig"} {
+		if !strings.Contains(degraded.Message, part) {
+			t.Errorf("message %q lacks %q", degraded.Message, part)
+		}
+	}
+	c.condition(t, m, v1beta1.ConditionProgressing, metav1.ConditionFalse, rollout.ReasonApplyFailed)
+	c.condition(t, m, v1beta1.ConditionAvailable, metav1.ConditionTrue, rollout.ReasonAsExpected) // what ran before goes on
+	after := &appsv1.Deployment{}
+	if err := c.Get(t.Context(), key, after); err != nil {
+		t.Fatal(err)
+	}
+	if after.Generation != controller.Generation {
+		t.Error("the refused Deployment has changed")
+	}
+	eventually(t, func() error {
+		speaker := &appsv1.DaemonSet{}
+		if err := c.Get(t.Context(), client.ObjectKey{Namespace: m.Namespace, Name: render.Speaker}, speaker); err != nil {
+			return err
+		}
+		if args := speaker.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--log-level=debug") {
+			return fmt.Errorf("the speaker is kept from its change: %v", args)
+		}
+		return nil
+	})
+	attempts := func() (n int) {
+		for _, w := range o.writes.since(writes) {
+			if strings.HasSuffix(w, "/deployments/controller") {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, func() error {
+		if n := attempts(); n < 4 {
+			return fmt.Errorf("tried %d times", n)
+		}
+		return nil
+	})
+	statuses := 0
+	for _, w := range o.writes.since(writes) {
+		if strings.HasSuffix(w, "/status") {
+			statuses++
+		}
+	}
+	if statuses > 2 {
+		t.Errorf("the status was written %d times for one failure", statuses)
+	}
+	set(func(s *v1beta1.MetalLBSpec) { s.ControllerConfig = nil })
+	c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionFalse, rollout.ReasonAsExpected)
+}
+
+func TestPodSecurityOfTheNamespaceIsReportedAndClearsItself(t *testing.T) {
+	c := newCluster(t)
+	c.start(t)
+	m := c.create(t, c.newNamespace(t), rollout.Name)
+	c.installed(t, m)
+	label := func(level string) {
+		t.Helper()
+		ns := &corev1.Namespace{}
+		if err := c.Get(t.Context(), client.ObjectKey{Name: m.Namespace}, ns); err != nil {
+			t.Fatal(err)
+		}
+		before := ns.DeepCopy()
+		if ns.Labels == nil {
+			ns.Labels = map[string]string{}
+		}
+		ns.Labels[rollout.PodSecurityLabel] = level
+		if err := c.Patch(t.Context(), ns, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionFalse, rollout.ReasonAsExpected)
+	for _, level := range []string{"restricted", "baseline"} {
+		label(level)
+		got := c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionTrue, rollout.ReasonPodSecurity)
+		if !strings.Contains(got.Message, "kubectl label --overwrite namespace "+m.Namespace) {
+			t.Errorf("no command in: %s", got.Message)
+		}
+		label("privileged")
+		c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionFalse, rollout.ReasonAsExpected)
+	}
+}
+
+func TestARolloutThatStandsStillIsDegradedAtItsDeadline(t *testing.T) {
+	c := newCluster(t)
+	m := c.create(t, c.newNamespace(t), rollout.Name)
+	now := time.Now()
+	r := &Reconciler{Client: c.Client, Live: c.Client, Environment: environment, Now: func() time.Time { return now }}
+	pass := func() time.Duration {
+		t.Helper()
+		result, err := r.Reconcile(t.Context(), ctrl.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result.RequeueAfter
+	}
+	pass()
+	c.play(t, m.Namespace, 1, 3, 2)
+	now = now.Add(time.Second)
+	if again := pass(); again != rollout.Deadline {
+		t.Errorf("looks again after %s, want %s", again, rollout.Deadline)
+	}
+	now = now.Add(rollout.Deadline)
+	if again := pass(); again != 0 {
+		t.Errorf("looks again after %s though nothing is due", again)
+	}
+	c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionTrue, rollout.ReasonRolloutStuck)
+	c.condition(t, m, v1beta1.ConditionAvailable, metav1.ConditionFalse, rollout.ReasonRolloutStuck)
+	c.play(t, m.Namespace, 1, 3, 3)
+	pass()
+	c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionFalse, rollout.ReasonAsExpected)
+	c.condition(t, m, v1beta1.ConditionAvailable, metav1.ConditionTrue, rollout.ReasonAsExpected)
+}

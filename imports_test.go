@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "metallb.io/operator/"
+
+// rule says what a package and those below it may import, directly, of our own and of others; and what must not be
+// reached even through others. The standard library is allowed but for what mayNot names.
+type rule struct {
+	may    []string
+	mayNot []string
+}
+
+var (
+	stdIO    = []string{"net/http", "os", "os/exec", "log", "log/slog", "syscall"}
+	clients  = []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime"}
+	linux    = []string{"github.com/mdlayher", "github.com/vishvananda", "github.com/hashicorp"}
+	kube     = []string{"k8s.io", "sigs.k8s.io"}
+	apiTypes = []string{"k8s.io/api", "k8s.io/apimachinery"}
+)
+
+// rules is the design's table of who may import whom; the longest matching path counts.
+var rules = map[string]rule{
+	"api":                {may: append([]string{module + "api"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/ipam":      {mayNot: slices.Concat(stdIO, kube, linux)},
+	"internal/election":  {mayNot: slices.Concat(stdIO, kube, linux)},
+	"internal/l2":        {mayNot: slices.Concat(stdIO, kube, linux)},
+	"internal/l2/arp":    {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: kube},
+	"internal/l2/ndp":    {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: kube},
+	"internal/l2/iface":  {may: []string{module + "internal/l2", "github.com/vishvananda/netlink", "golang.org/x/sys"}, mayNot: kube},
+	"internal/config":    {may: append([]string{module + "api", module + "internal/ipam"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/lbservice": {may: append([]string{module + "internal/ipam", module + "internal/announce"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/announce": {
+		may:    []string{module + "internal/config", module + "internal/election", module + "internal/l2", "k8s.io/apimachinery"},
+		mayNot: slices.Concat(clients, linux),
+	},
+	"internal/render":  {may: append([]string{module + "api", "k8s.io/utils"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/rollout": {may: append([]string{module + "api", module + "internal/render"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/obs":     {may: []string{"github.com/prometheus/client_golang", "github.com/go-logr"}, mayNot: slices.Concat(kube, linux)},
+	"speaker/members":  {may: []string{"github.com/hashicorp/memberlist", "golang.org/x"}, mayNot: kube},
+}
+
+type listed struct {
+	ImportPath    string
+	Imports, Deps []string
+}
+
+func TestImportsFollowTheDesign(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports,Deps", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := map[string]bool{}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var p listed
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		path, ours := strings.CutPrefix(p.ImportPath, module)
+		if !ours {
+			continue
+		}
+		name, r := ruleFor(path)
+		if name == "" {
+			if !strings.HasPrefix(path, "controllers/") && !strings.HasPrefix(path, "speaker/node") && !strings.HasPrefix(path, "internal/testenv") {
+				t.Errorf("%s has no rule: add it to the table", path)
+			}
+			continue
+		}
+		checked[name] = true
+		for _, i := range p.Imports {
+			if !standard(i) && !under(i, r.may) && !(i == module+name || strings.HasPrefix(i, module+name+"/")) {
+				t.Errorf("%s imports %s", path, i)
+			}
+			if standard(i) && slices.Contains(r.mayNot, i) {
+				t.Errorf("%s imports %s", path, i)
+			}
+		}
+		for _, d := range p.Deps {
+			if !standard(d) && under(d, r.mayNot) {
+				t.Errorf("%s reaches %s", path, d)
+			}
+		}
+	}
+	for name := range rules {
+		if !checked[name] {
+			t.Errorf("the rule for %s matches no package", name)
+		}
+	}
+}
+
+// ruleFor returns the rule with the longest path that holds the package.
+func ruleFor(path string) (name string, r rule) {
+	for n, candidate := range rules {
+		if (path == n || strings.HasPrefix(path, n+"/")) && len(n) > len(name) {
+			name, r = n, candidate
+		}
+	}
+	return name, r
+}
+
+func standard(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ".")
+}
+
+func under(path string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })
+}

@@ -1,0 +1,177 @@
+package render
+
+import (
+	"fmt"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+)
+
+const nobody = 65534
+
+func (r renderer) controller() *appsv1.Deployment {
+	container := corev1.Container{
+		Args: r.args("controller"),
+		Env: []corev1.EnvVar{
+			fromField("METALLB_NAMESPACE", "metadata.namespace"),
+			fromField("METALLB_POD_NAME", "metadata.name"),
+			{Name: "METALLB_DEPLOYMENT", Value: Controller},
+			{Name: "METALLB_ML_SECRET_NAME", Value: gossipSecret},
+		},
+		LivenessProbe:  liveness(""),
+		ReadinessProbe: readiness(""),
+		Resources:      requests("50m", "64Mi"),
+		SecurityContext: &corev1.SecurityContext{
+			AllowPrivilegeEscalation: ptr.To(false),
+			ReadOnlyRootFilesystem:   ptr.To(true),
+			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		},
+	}
+	pod := corev1.PodSpec{
+		NodeSelector:                  onLinux(r.m.Spec.ControllerNodeSelector),
+		Tolerations:                   slices.Clone(r.m.Spec.ControllerTolerations),
+		PriorityClassName:             "system-cluster-critical",
+		TerminationGracePeriodSeconds: ptr.To[int64](10),
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot:   ptr.To(true),
+			RunAsUser:      ptr.To[int64](nobody),
+			RunAsGroup:     ptr.To[int64](nobody),
+			FSGroup:        ptr.To[int64](nobody),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+	}
+	return &appsv1.Deployment{
+		TypeMeta:   metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment"},
+		ObjectMeta: r.meta(Controller, Controller),
+		Spec: appsv1.DeploymentSpec{
+			Replicas:             ptr.To[int32](1),
+			RevisionHistoryLimit: ptr.To[int32](3),
+			Selector:             &metav1.LabelSelector{MatchLabels: PodLabels(Controller)},
+			// The new pod is there, waiting for the lease, before the old one hands it over.
+			Strategy: appsv1.DeploymentStrategy{
+				Type: appsv1.RollingUpdateDeploymentStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateDeployment{
+					MaxSurge:       ptr.To(intstr.FromInt32(1)),
+					MaxUnavailable: ptr.To(intstr.FromInt32(0)),
+				},
+			},
+			Template: r.template(Controller, pod, container, r.m.Spec.ControllerConfig),
+		},
+	}
+}
+
+func (r renderer) speaker() *appsv1.DaemonSet {
+	container := corev1.Container{
+		Args: r.args("speaker"),
+		Env: []corev1.EnvVar{
+			fromField("METALLB_NAMESPACE", "metadata.namespace"),
+			fromField("METALLB_POD_NAME", "metadata.name"),
+			fromField("METALLB_NODE_NAME", "spec.nodeName"),
+			fromField("METALLB_ML_BIND_ADDR", "status.hostIP"),
+			{Name: "METALLB_ML_BIND_PORT", Value: fmt.Sprint(gossipPort)},
+			{Name: "METALLB_ML_LABELS", Value: metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: PodLabels(Speaker)})},
+			{Name: "METALLB_ML_SECRET_KEY_PATH", Value: gossipSecretDir},
+		},
+		// In the host's network the probes are answered on its loopback, where nobody else reaches them.
+		LivenessProbe:  liveness("127.0.0.1"),
+		ReadinessProbe: readiness("127.0.0.1"),
+		Resources:      requests("100m", "64Mi"),
+		SecurityContext: &corev1.SecurityContext{
+			// An added capability reaches the process only as uid 0, the binary having no file capabilities.
+			RunAsUser:                ptr.To[int64](0),
+			RunAsGroup:               ptr.To[int64](0),
+			AllowPrivilegeEscalation: ptr.To(false),
+			ReadOnlyRootFilesystem:   ptr.To(true),
+			Capabilities: &corev1.Capabilities{
+				Add:  []corev1.Capability{"NET_RAW"},
+				Drop: []corev1.Capability{"ALL"},
+			},
+		},
+		VolumeMounts: []corev1.VolumeMount{{Name: gossipSecret, MountPath: gossipSecretDir, ReadOnly: true}},
+	}
+	pod := corev1.PodSpec{
+		HostNetwork:                   true,
+		NodeSelector:                  onLinux(r.m.Spec.NodeSelector),
+		Tolerations:                   append(controlPlaneTolerations(), r.m.Spec.SpeakerTolerations...),
+		PriorityClassName:             "system-node-critical",
+		TerminationGracePeriodSeconds: ptr.To[int64](5),
+		SecurityContext: &corev1.PodSecurityContext{
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		// Optional: a speaker starts before the controller has made the Secret, and finds the key when it is there.
+		Volumes: []corev1.Volume{{Name: gossipSecret, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName:  gossipSecret,
+			Optional:    ptr.To(true),
+			DefaultMode: ptr.To[int32](0o400),
+		}}}},
+	}
+	return &appsv1.DaemonSet{
+		TypeMeta:   metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "DaemonSet"},
+		ObjectMeta: r.meta(Speaker, Speaker),
+		Spec: appsv1.DaemonSetSpec{
+			RevisionHistoryLimit: ptr.To[int32](3),
+			Selector:             &metav1.LabelSelector{MatchLabels: PodLabels(Speaker)},
+			// The new pod starts beside the old one, so that a node is never without a speaker.
+			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{
+				Type: appsv1.RollingUpdateDaemonSetStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateDaemonSet{
+					MaxSurge:       ptr.To(intstr.FromInt32(1)),
+					MaxUnavailable: ptr.To(intstr.FromInt32(0)),
+				},
+			},
+			Template: r.template(Speaker, pod, container, r.m.Spec.SpeakerConfig),
+		},
+	}
+}
+
+func controlPlaneTolerations() []corev1.Toleration {
+	return []corev1.Toleration{
+		{Key: "node-role.kubernetes.io/control-plane", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
+		{Key: "node-role.kubernetes.io/master", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
+	}
+}
+
+// liveness allows for a minute of silence: a node without a free core is no reason to end a process that works.
+func liveness(host string) *corev1.Probe {
+	return &corev1.Probe{
+		ProbeHandler:        probe(host, "/healthz"),
+		InitialDelaySeconds: 10,
+		PeriodSeconds:       10,
+		TimeoutSeconds:      5,
+		FailureThreshold:    6,
+	}
+}
+
+func readiness(host string) *corev1.Probe {
+	return &corev1.Probe{
+		ProbeHandler:     probe(host, "/readyz"),
+		PeriodSeconds:    2,
+		TimeoutSeconds:   2,
+		FailureThreshold: 3,
+	}
+}
+
+func probe(host, path string) corev1.ProbeHandler {
+	return corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Host: host, Port: intstr.FromInt32(healthPort), Path: path}}
+}
+
+// requests are what the scheduler sets aside. There is no limit: a process that is throttled or killed loses addresses.
+func requests(cpu, memory string) corev1.ResourceRequirements {
+	return corev1.ResourceRequirements{Requests: corev1.ResourceList{
+		corev1.ResourceCPU:    resource.MustParse(cpu),
+		corev1.ResourceMemory: resource.MustParse(memory),
+	}}
+}
+
+func fromField(name, path string) corev1.EnvVar {
+	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{
+		FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path},
+	}}
+}
+
+func flagInt(name string, value int) string { return fmt.Sprintf("--%s=%d", name, value) }

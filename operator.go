@@ -1,0 +1,110 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/controllers/metallb"
+	"metallb.io/operator/internal/render"
+)
+
+// operatorLease is the name of the Lease that the working replica of the operator holds.
+const operatorLease = "metallb-operator"
+
+type operatorFlags struct {
+	image, namespace, pod        string
+	probeAddress, metricsAddress string
+	leaderElect                  bool
+}
+
+func operatorCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger) error {
+	f := &operatorFlags{}
+	fs.StringVar(&f.image, "image", "", "image of the workloads; by default the one that the operator's own pod runs")
+	fs.StringVar(&f.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "the operator's own namespace (env POD_NAMESPACE)")
+	fs.StringVar(&f.pod, "pod-name", os.Getenv("POD_NAME"), "name of the operator's own pod (env POD_NAME)")
+	fs.BoolVar(&f.leaderElect, "leader-elect", true, "let one replica work at a time: the one that holds the Lease "+operatorLease+" in its namespace")
+	fs.StringVar(&f.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
+	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "0", "address of /metrics; 0: none")
+	return func(ctx context.Context, _ *slog.Logger) error { return runOperator(ctx, f) }
+}
+
+func runOperator(ctx context.Context, f *operatorFlags) error {
+	if f.namespace == "" && f.leaderElect {
+		return errors.New("give --namespace (or the environment variable POD_NAMESPACE): the Lease is kept there; or --leader-elect=false")
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         metallb.CacheOptions(),
+		LeaderElection:                f.leaderElect,
+		LeaderElectionID:              operatorLease,
+		LeaderElectionNamespace:       f.namespace,
+		LeaderElectionReleaseOnCancel: true,
+		HealthProbeBindAddress:        f.probeAddress,
+		Metrics:                       metricsserver.Options{BindAddress: f.metricsAddress},
+	})
+	if err != nil {
+		return err
+	}
+	env, err := workloadEnvironment(ctx, f, mgr)
+	if err != nil {
+		return err
+	}
+	reconciler := &metallb.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Environment: env}
+	if err := errors.Join(
+		reconciler.SetupWithManager(mgr),
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("caches", synced(mgr.GetCache())),
+	); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+// workloadEnvironment is that of the operator's own pod, its image replaced where a flag says so. Outside of a pod the
+// flag is all there is.
+func workloadEnvironment(ctx context.Context, f *operatorFlags, mgr ctrl.Manager) (render.Environment, error) {
+	if f.pod == "" || f.namespace == "" {
+		if f.image == "" {
+			return render.Environment{}, errors.New("give --image, or --pod-name and --namespace (environment variables POD_NAME and POD_NAMESPACE) of the pod whose image the workloads are to run")
+		}
+		return render.Environment{Image: f.image}, nil
+	}
+	env, err := metallb.OwnEnvironment(ctx, mgr.GetAPIReader(), client.ObjectKey{Namespace: f.namespace, Name: f.pod})
+	env.Image = cmp.Or(f.image, env.Image)
+	return env, err
+}
+
+// synced is ready once everything that is watched has been read.
+func synced(c cache.Cache) healthz.Checker {
+	return func(req *http.Request) error {
+		ctx, cancel := context.WithTimeout(req.Context(), 500*time.Millisecond)
+		defer cancel()
+		if !c.WaitForCacheSync(ctx) {
+			return errors.New("the caches are not filled yet")
+		}
+		return nil
+	}
+}
