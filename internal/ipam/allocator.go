@@ -1,0 +1,324 @@
+package ipam
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// Allocator knows who holds which address and decides who gets which. It is not safe for concurrent use.
+type Allocator struct {
+	// pools in the order in which they are looked at.
+	pools  []*pool
+	byName map[string]*pool
+	// auto are those of them that may be used without being asked for.
+	auto []*pool
+	// ranges of all pools, sorted: the pool of an address is a binary search.
+	ranges   []poolRange
+	held     map[netip.Addr]*holding
+	services map[Key]*service
+	sharing  sharing
+	// waiting for an address, or for a second one, the one to be served first in front.
+	waiting []*service
+	// asking counts those of the waiting that asked for certain addresses.
+	asking int
+	// touched are the addresses whose users changed since the waiting were last looked at.
+	touched []netip.Addr
+}
+
+type poolRange struct {
+	Range
+	pool  *pool
+	entry int
+}
+
+// Rebuild makes an allocator from what is known. What Services hold is adopted before anything is given; who comes
+// first where two hold the same address, and where not all can be served, is decided by creation time and name. So the
+// order of pools and claims does not matter. Each Service has at most one claim, each pool a name of its own.
+func Rebuild(pools []Pool, claims []Claim) *Allocator {
+	a := &Allocator{
+		byName:   make(map[string]*pool, len(pools)),
+		held:     make(map[netip.Addr]*holding, len(claims)),
+		services: make(map[Key]*service, len(claims)),
+		sharing:  sharing{},
+	}
+	for _, p := range pools {
+		created := newPool(p)
+		a.pools = append(a.pools, created)
+		a.byName[p.Name] = created
+		for i, r := range p.Ranges {
+			a.ranges = append(a.ranges, poolRange{r, created, i})
+		}
+	}
+	slices.SortFunc(a.pools, comparePools)
+	a.auto = slices.DeleteFunc(slices.Clone(a.pools), func(p *pool) bool { return !p.AutoAssign })
+	slices.SortFunc(a.ranges, func(x, y poolRange) int { return x.from.Compare(y.from) })
+
+	claims = slices.Clone(claims)
+	slices.SortFunc(claims, func(x, y Claim) int { return compareRequests(&x.Request, &y.Request) })
+	lost := make([]bool, len(claims))
+	for i := range claims {
+		lost[i] = a.adopt(&claims[i])
+	}
+	a.touched = nil // nobody waits yet
+	for i := range claims {
+		a.settle(a.services[claims[i].Key], claims[i].Request, lost[i])
+	}
+	a.handOver()
+	return a
+}
+
+func compareRequests(a, b *Request) int {
+	return cmp.Or(a.Created.Compare(b.Created), compareKeys(a.Key, b.Key))
+}
+
+// Assign gives a Service what it asks for, as far as that can be had. What it has stays where the request allows it,
+// and also where the request cannot be fulfilled: an address that works is worth more than none. The second result are
+// other Services that were given an address because this one let go of one.
+func (a *Allocator) Assign(req Request) (Result, []Key) {
+	s := a.services[req.Key]
+	if s == nil {
+		s = &service{}
+		a.services[req.Key] = s
+	}
+	a.settle(s, req, false)
+	return s.res, a.handOver()
+}
+
+// Release forgets a Service. The result are the Services that were given an address because of it.
+func (a *Allocator) Release(key Key) []Key {
+	s := a.services[key]
+	if s == nil {
+		return nil
+	}
+	for _, addr := range s.res.Addresses {
+		a.drop(addr, s)
+	}
+	a.wait(s, false)
+	delete(a.services, key)
+	return a.handOver()
+}
+
+// Lookup returns what came of the last request of a Service.
+func (a *Allocator) Lookup(key Key) (Result, bool) {
+	s := a.services[key]
+	if s == nil {
+		return Result{}, false
+	}
+	return s.res, true
+}
+
+// Claims returns all that is known of Services, in any order; Rebuild makes the same of it.
+func (a *Allocator) Claims() []Claim {
+	out := make([]Claim, 0, len(a.services))
+	for _, s := range a.services {
+		out = append(out, Claim{Request: s.req, Held: s.res.Addresses, HeldFrom: s.res.Pool})
+	}
+	return out
+}
+
+// Usage counts the addresses of a pool.
+type Usage struct {
+	Pool string
+	// Size4, Size6 are how many can be given, Used4, Used6 how many are; the largest uint64 stands for that many and
+	// more. An address that Services share counts once.
+	Size4, Size6, Used4, Used6 uint64
+}
+
+// Usage counts the addresses of every pool.
+func (a *Allocator) Usage() []Usage {
+	out := make([]Usage, len(a.pools))
+	for i, p := range a.pools {
+		out[i] = Usage{p.Name, p.v4.size, p.v6.size, p.v4.used, p.v6.used}
+	}
+	return out
+}
+
+// adopt lets a Service have what it holds, at most one address of each family, as far as a pool still has it and nobody
+// else does. It says whether something was lost.
+func (a *Allocator) adopt(c *Claim) bool {
+	s := &service{req: c.Request}
+	a.services[c.Key] = s
+	for _, addr := range c.Held {
+		addr = addr.Unmap()
+		if slices.ContainsFunc(s.res.Addresses, func(b netip.Addr) bool { return FamilyOf(b) == FamilyOf(addr) }) {
+			continue
+		}
+		at, ok := a.owner(addr)
+		if from := a.byName[c.HeldFrom]; !ok && from != nil && from.Incomplete {
+			at, ok = poolRange{pool: from, entry: noEntry}, true
+		}
+		if h := a.held[addr]; h != nil {
+			at, ok = poolRange{pool: h.pool, entry: h.entry}, true
+		}
+		if !ok || !a.open(addr, &c.Request) {
+			continue
+		}
+		a.add(addr, at, s)
+		s.res.Addresses = append(s.res.Addresses, addr)
+	}
+	return len(s.res.Addresses) < len(c.Held)
+}
+
+// settle decides on a request and carries it out. Lost says that the Service held more than was left to it.
+func (a *Allocator) settle(s *service, req Request, lost bool) {
+	before := s.res.Addresses
+	kept := make([]netip.Addr, 0, 2)
+	for _, addr := range before {
+		wanted := req.KeepOnly || slices.Contains(req.Families, FamilyOf(addr))
+		if wanted && a.open(addr, &req) {
+			kept = append(kept, addr)
+		}
+	}
+	res := a.decide(&req, kept, lost || len(kept) < len(before))
+	res.Addresses = byFamily(res.Addresses)
+	var places [2]poolRange // one address of each family
+	for i, addr := range res.Addresses {
+		places[i] = a.place(addr)
+		if i == 0 || places[i].entry == noEntry {
+			res.Pool = places[i].pool.Name
+		}
+	}
+	// Holdings are indexed by what their users asked for, so a user leaves before it asks for something else.
+	changed := req.SharingKey != s.req.SharingKey || req.BackendKey != s.req.BackendKey || !slices.Equal(req.Ports, s.req.Ports)
+	for _, addr := range before {
+		if changed || !slices.Contains(res.Addresses, addr) {
+			a.drop(addr, s)
+		}
+	}
+	a.wait(s, false)
+	s.req, s.res = req, res
+	for i, addr := range res.Addresses {
+		a.add(addr, places[i], s)
+	}
+	a.wait(s, !req.KeepOnly && (res.Reason != Assigned || len(res.Addresses) < len(req.Families)))
+}
+
+// owner returns the pool that has the address to give.
+func (a *Allocator) owner(addr netip.Addr) (poolRange, bool) {
+	at, ok := a.containing(addr)
+	if ok && at.pool.AvoidBuggyIPs && addr.Is4() && buggy(addr) {
+		return poolRange{}, false
+	}
+	return at, ok
+}
+
+// containing returns the pool in whose ranges the address is.
+func (a *Allocator) containing(addr netip.Addr) (poolRange, bool) {
+	i, found := slices.BinarySearchFunc(a.ranges, addr, func(r poolRange, addr netip.Addr) int { return r.from.Compare(addr) })
+	if !found {
+		i--
+	}
+	if i < 0 || !a.ranges[i].Contains(addr) {
+		return poolRange{}, false
+	}
+	return a.ranges[i], true
+}
+
+// place returns where an address that is in use, or about to be, belongs.
+func (a *Allocator) place(addr netip.Addr) poolRange {
+	if h := a.held[addr]; h != nil {
+		return poolRange{pool: h.pool, entry: h.entry}
+	}
+	at, _ := a.owner(addr)
+	return at
+}
+
+// open says whether a Service with that request may have the address, as far as other Services matter.
+func (a *Allocator) open(addr netip.Addr, req *Request) bool {
+	h := a.held[addr]
+	if h == nil {
+		return true
+	}
+	ok, _ := h.admits(req)
+	return ok
+}
+
+// add makes a Service a user of an address, unless it is one.
+func (a *Allocator) add(addr netip.Addr, at poolRange, s *service) {
+	h := a.held[addr]
+	if h == nil {
+		h = &holding{position: position{at.entry, addr}, pool: at.pool}
+		a.held[addr] = h
+		if !h.outside() {
+			h.pool.space(FamilyOf(addr)).take(h.position)
+		}
+	}
+	if slices.Contains(h.users, s) {
+		return
+	}
+	h.users = append(h.users, s)
+	if s.req.SharingKey != "" {
+		a.sharing.add(s.req.SharingKey, h)
+		a.touched = append(a.touched, addr)
+	}
+}
+
+// drop makes a Service no longer a user of an address; with the last one the address is free.
+func (a *Allocator) drop(addr netip.Addr, s *service) {
+	h := a.held[addr]
+	h.users = slices.DeleteFunc(h.users, func(u *service) bool { return u == s })
+	a.touched = append(a.touched, addr)
+	if len(h.users) > 0 {
+		return
+	}
+	a.sharing.remove(s.req.SharingKey, h)
+	delete(a.held, addr)
+	if !h.outside() {
+		h.pool.space(FamilyOf(addr)).give(h.position)
+	}
+}
+
+// wait puts a Service among those that wait, or takes it from there.
+func (a *Allocator) wait(s *service, waits bool) {
+	if waits == s.waits {
+		return
+	}
+	s.waits = waits
+	if len(s.req.Addresses) > 0 && waits {
+		a.asking++
+	} else if len(s.req.Addresses) > 0 {
+		a.asking--
+	}
+	i, _ := slices.BinarySearchFunc(a.waiting, s, func(x, y *service) int { return compareRequests(&x.req, &y.req) })
+	if waits {
+		a.waiting = slices.Insert(a.waiting, i, s)
+	} else {
+		a.waiting = slices.Delete(a.waiting, i, i+1)
+	}
+}
+
+// handOver gives what has become free to those that wait for it, the oldest first. It returns those for whom
+// something changed.
+func (a *Allocator) handOver() []Key {
+	var changed []Key
+	var touched []netip.Addr
+	for len(a.touched) > 0 {
+		touched = append(touched, a.touched...)
+		a.touched = nil
+		for _, s := range slices.Clone(a.waiting) {
+			if a.asking == 0 && !slices.ContainsFunc(touched, a.available) {
+				break
+			}
+			concerned := func(addr netip.Addr) bool { return addr == s.res.Address || a.open(addr, &s.req) }
+			if !slices.ContainsFunc(touched, concerned) {
+				continue
+			}
+			before := s.res
+			a.settle(s, s.req, false)
+			if !s.res.Equal(before) && !slices.Contains(changed, s.req.Key) {
+				changed = append(changed, s.req.Key)
+			}
+			if len(a.touched) > 0 {
+				break // it left an address for another, perhaps an older one
+			}
+		}
+	}
+	return changed
+}
+
+// available says whether anybody might still be given the address.
+func (a *Allocator) available(addr netip.Addr) bool {
+	h := a.held[addr]
+	return h == nil || h.users[0].req.SharingKey != ""
+}

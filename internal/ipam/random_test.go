@@ -1,0 +1,232 @@
+package ipam
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+var rounds = flag.Int("rounds", 60, "random histories to compare with the oracle")
+
+// pieces of address space; a pool takes some of them, no two pools the same.
+var pieces = []string{
+	"192.0.2.254-192.0.3.1", "192.0.2.10/31", "198.51.100.7/32", "192.0.2.20-192.0.2.22",
+	"2001:db8::/127", "2001:db8::10-2001:db8::12", "2001:db8:1::ff/128",
+}
+
+type world struct {
+	*rand.Rand
+	born int
+}
+
+func (w *world) pools() []Pool {
+	out := make([]Pool, 1+w.IntN(4))
+	for i := range out {
+		out[i] = Pool{
+			Name:          fmt.Sprintf("pool%d", i),
+			AutoAssign:    w.IntN(4) > 0,
+			AvoidBuggyIPs: w.IntN(4) == 0,
+			Pinned:        w.IntN(3) == 0,
+			Priority:      w.IntN(3),
+			Incomplete:    w.IntN(6) == 0,
+		}
+	}
+	for _, i := range w.Perm(len(pieces)) {
+		if w.IntN(6) > 0 {
+			r, err := ParseRange(pieces[i])
+			if err != nil {
+				panic(err)
+			}
+			p := &out[w.IntN(len(out))]
+			p.Ranges = append(p.Ranges, r)
+		}
+	}
+	return out
+}
+
+func (w *world) request(key Key) Request {
+	w.born++
+	req := Request{
+		Key:         key,
+		Created:     time.Unix(int64(w.born/2), 0), // some at the same second
+		Families:    [][]Family{{IPv4}, {IPv4}, {IPv6}, {IPv4, IPv6}, {IPv6, IPv4}}[w.IntN(5)],
+		OneIsEnough: w.IntN(2) == 0,
+		SharingKey:  []string{"", "", "x", "y"}[w.IntN(4)],
+		BackendKey:  []string{"", "", "Local:a"}[w.IntN(3)],
+		KeepOnly:    w.IntN(20) == 0,
+		Refused:     map[string]string{},
+	}
+	for range 1 + w.IntN(2) {
+		req.Ports = append(req.Ports, Port{[]string{"TCP", "UDP"}[w.IntN(2)], int32(w.IntN(3))})
+	}
+	if w.IntN(4) == 0 {
+		req.Pool = fmt.Sprintf("pool%d", w.IntN(5))
+	}
+	if w.IntN(4) == 0 {
+		req.Refused[fmt.Sprintf("pool%d", w.IntN(4))] = "is for others"
+	}
+	if w.IntN(4) == 0 {
+		for _, f := range req.Families {
+			text := []string{"192.0.2.10", "192.0.2.11", "192.0.2.255", "192.0.2.20", "203.0.113.1"}[w.IntN(5)]
+			if f == IPv6 {
+				text = []string{"2001:db8::1", "2001:db8::10", "2001:db8::11", "2001:db8:9::"}[w.IntN(4)]
+			}
+			req.Addresses = append(req.Addresses, netip.MustParseAddr(text))
+		}
+	}
+	return req
+}
+
+// TestAgainstOracle compares random histories, after each operation, with the oracle.
+func TestAgainstOracle(t *testing.T) {
+	for seed := range uint64(*rounds) {
+		w := &world{Rand: rand.New(rand.NewPCG(seed, 1))}
+		pools := w.pools()
+		a, o := Rebuild(pools, nil), newOracle(pools, nil)
+		requests := map[Key]Request{}
+		for step := range 120 {
+			key := Key{"ns", fmt.Sprintf("s%02d", w.IntN(14))}
+			what := ""
+			switch n := w.IntN(20); {
+			case n < 9 || n < 13 && requests[key].Key == key:
+				req := w.request(key)
+				if old, ok := requests[key]; ok {
+					req.Created = old.Created
+				}
+				what = fmt.Sprintf("assign %+v", req)
+				requests[key] = req
+				a.Assign(req)
+				o.assign(req)
+			case n < 18:
+				what = "release " + key.Name
+				delete(requests, key)
+				a.Release(key)
+				o.release(key)
+			case n < 19:
+				pools = w.pools()
+				what = fmt.Sprintf("new pools %+v", pools)
+				claims := a.Claims()
+				a, o = Rebuild(pools, claims), newOracle(pools, claims)
+			default:
+				what = "restart"
+				claims := a.Claims()
+				before := addresses(a)
+				w.Shuffle(len(claims), func(i, j int) { claims[i], claims[j] = claims[j], claims[i] })
+				a, o = Rebuild(pools, claims), newOracle(pools, claims)
+				if diff := cmp.Diff(before, addresses(a), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+					t.Fatalf("seed %d step %d: a restart changed addresses (-before +after):\n%s", seed, step, diff)
+				}
+			}
+			if diff := cmp.Diff(o.addresses(), addresses(a), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				t.Fatalf("seed %d step %d: %s (-oracle +allocator):\n%s", seed, step, what, diff)
+			}
+			check(t, a, pools, fmt.Sprintf("seed %d step %d: %s", seed, step, what))
+		}
+	}
+}
+
+type outcome struct {
+	Addresses []netip.Addr
+	Fulfilled bool
+}
+
+func addresses(a *Allocator) map[Key]outcome {
+	out := map[Key]outcome{}
+	for key, s := range a.services {
+		out[key] = outcome{append([]netip.Addr{}, s.res.Addresses...), s.res.Reason == Assigned}
+	}
+	return out
+}
+
+func (o *oracle) addresses() map[Key]outcome {
+	out := map[Key]outcome{}
+	for key, s := range o.services {
+		out[key] = outcome{append([]netip.Addr{}, s.addrs...), s.ok}
+	}
+	return out
+}
+
+// check makes sure of what must always hold, whatever happened.
+func check(t *testing.T, a *Allocator, pools []Pool, when string) {
+	t.Helper()
+	for _, x := range a.services {
+		for _, y := range a.services {
+			if x == y {
+				continue
+			}
+			for _, addr := range x.res.Addresses {
+				if slices.Contains(y.res.Addresses, addr) && !mayShare(x.req, y.req) {
+					t.Fatalf("%s: %s is given to %s and to %s", when, addr, x.req.Key, y.req.Key)
+				}
+			}
+		}
+	}
+	for _, u := range a.Usage() {
+		i := slices.IndexFunc(pools, func(p Pool) bool { return p.Name == u.Pool })
+		want := Usage{Pool: u.Pool}
+		for _, addr := range listAddresses(pools[i]) {
+			_, used := a.held[addr]
+			switch {
+			case addr.Is4() && used:
+				want.Used4++
+				fallthrough
+			case addr.Is4():
+				want.Size4++
+			case used:
+				want.Used6++
+				fallthrough
+			default:
+				want.Size6++
+			}
+		}
+		if want != u {
+			t.Fatalf("%s: usage is %+v, should be %+v", when, u, want)
+		}
+	}
+}
+
+// TestOrderDoesNotMatter rebuilds from the same claims in many orders.
+func TestOrderDoesNotMatter(t *testing.T) {
+	for seed := range uint64(*rounds) {
+		w := &world{Rand: rand.New(rand.NewPCG(seed, 2))}
+		pools := w.pools()
+		var claims []Claim
+		for i := range 14 {
+			c := Claim{Request: w.request(Key{"ns", fmt.Sprintf("s%02d", i)})}
+			for _, f := range c.Families {
+				if w.IntN(2) == 0 { // often the same address as another
+					addrs := []string{"192.0.2.10", "192.0.2.255", "192.0.2.20", "203.0.113.1"}
+					if f == IPv6 {
+						addrs = []string{"2001:db8::1", "2001:db8::10", "2001:db8:9::"}
+					}
+					c.Held = append(c.Held, netip.MustParseAddr(addrs[w.IntN(len(addrs))]))
+					c.HeldFrom = "pool0"
+				}
+			}
+			claims = append(claims, c)
+		}
+		first := Rebuild(pools, claims)
+		want := addresses(first)
+		if diff := cmp.Diff(newOracle(pools, claims).addresses(), want, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Fatalf("seed %d (-oracle +allocator):\n%s", seed, diff)
+		}
+		for range 5 {
+			w.Shuffle(len(claims), func(i, j int) { claims[i], claims[j] = claims[j], claims[i] })
+			w.Shuffle(len(pools), func(i, j int) { pools[i], pools[j] = pools[j], pools[i] })
+			again := Rebuild(pools, claims)
+			for key, s := range first.services {
+				if res, _ := again.Lookup(key); !res.Equal(s.res) {
+					t.Fatalf("seed %d: %s gets %+v in one order and %+v in another", seed, key, s.res, res)
+				}
+			}
+			check(t, again, pools, fmt.Sprintf("seed %d", seed))
+		}
+	}
+}
