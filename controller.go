@@ -1,0 +1,145 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/controllers/service"
+)
+
+// controllerLease is the name of the Lease that the working replica of the controller holds.
+const controllerLease = "metallb-controller"
+
+// namespaceFile holds a pod's namespace.
+const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+type controllerFlags struct {
+	namespace, class, secret, deployment string
+	probePort, metricsPort               int
+	metricsAddress                       string
+	leaderElect                          bool
+}
+
+func controllerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger) error {
+	f := &controllerFlags{}
+	fs.StringVar(&f.namespace, "namespace", os.Getenv("METALLB_NAMESPACE"), "namespace of the configuration (env METALLB_NAMESPACE); by default the pod's own")
+	fs.StringVar(&f.class, "lb-class", "", "serve the Services of this spec.loadBalancerClass; by default those without a class")
+	fs.StringVar(&f.secret, "ml-secret-name", cmp.Or(os.Getenv("METALLB_ML_SECRET_NAME"), "memberlist"), "Secret with the key of the speakers' gossip, made if it is not there (env METALLB_ML_SECRET_NAME)")
+	fs.StringVar(&f.deployment, "deployment", os.Getenv("METALLB_DEPLOYMENT"), "the controller's own Deployment, which owns what the controller makes (env METALLB_DEPLOYMENT)")
+	fs.IntVar(&f.probePort, "health-probe-port", 17472, "port of /healthz and /readyz")
+	fs.IntVar(&f.metricsPort, "port", 9120, "port of /metrics; 0: none")
+	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "127.0.0.1", "address of /metrics")
+	fs.BoolVar(&f.leaderElect, "leader-elect", true, "let one replica work at a time: the one that holds the Lease "+controllerLease)
+	return func(ctx context.Context, _ *slog.Logger) error { return runController(ctx, f) }
+}
+
+func runController(ctx context.Context, f *controllerFlags) error {
+	namespace, err := ownNamespace(f.namespace)
+	if err != nil {
+		return err
+	}
+	restConfig, err := ctrl.GetConfig()
+	if err != nil {
+		return err
+	}
+	restConfig.UserAgent = userAgent(service.Component)
+	restConfig.WarningHandler = rest.NoWarnings{} // deprecations are the business of whoever applies
+	scheme := kruntime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	recorder, stop, err := newRecorder(ctx, restConfig, scheme)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	lease, renew, retry := 4*time.Second, 3*time.Second, time.Second
+	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         service.CacheOptions(namespace),
+		LeaderElection:                f.leaderElect,
+		LeaderElectionID:              controllerLease,
+		LeaderElectionNamespace:       namespace,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &lease,
+		RenewDeadline:                 &renew,
+		RetryPeriod:                   &retry,
+		HealthProbeBindAddress:        net.JoinHostPort("", strconv.Itoa(f.probePort)),
+		Metrics:                       metricsserver.Options{BindAddress: metricsAddress(f.metricsAddress, f.metricsPort)},
+	})
+	if err != nil {
+		return err
+	}
+	reconciler := &service.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Namespace: namespace, Class: f.class}
+	belongings := &service.Belongings{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: namespace, Secret: f.secret, Deployment: f.deployment}
+	if f.leaderElect {
+		belongings.Lease = controllerLease
+	}
+	if err := errors.Join(
+		reconciler.SetupWithManager(mgr),
+		mgr.Add(belongings),
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("ping", healthz.Ping), // a replica that waits for the Lease is ready: it is there to take over
+		metrics.Registry.Register(reconciler),
+	); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+// ownNamespace returns the namespace given, else the pod's.
+func ownNamespace(given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	text, err := os.ReadFile(namespaceFile)
+	if err != nil {
+		return "", fmt.Errorf("give --namespace (or the environment variable METALLB_NAMESPACE), since this is not a pod: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// userAgent is by whom the API server sees itself asked.
+func userAgent(component string) string {
+	return fmt.Sprintf("%s/%s (%s/%s)", component, version, runtime.GOOS, runtime.GOARCH)
+}
+
+func metricsAddress(host string, port int) string {
+	if port == 0 {
+		return "0" // controller-runtime's word for none
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+// newRecorder makes a recorder of events, and what ends it.
+func newRecorder(ctx context.Context, restConfig *rest.Config, scheme *kruntime.Scheme) (record.EventRecorder, func(), error) {
+	client, err := typedcorev1.NewForConfig(restConfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.Events("")})
+	return broadcaster.NewRecorder(scheme, corev1.EventSource{Component: service.Component}), broadcaster.Shutdown, nil
+}

@@ -1,0 +1,194 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"metallb.io/operator/internal/config"
+	"metallb.io/operator/internal/ipam"
+	"metallb.io/operator/internal/lbservice"
+)
+
+// reconcileConfiguration loads the configuration anew. It is the same work whatever has changed.
+func (r *Reconciler) reconcileConfiguration(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
+	r.loading.Lock()
+	defer r.loading.Unlock()
+	if err := r.load(ctx); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: r.problems.nextLook(time.Now())}, nil
+}
+
+// ensureLoaded makes sure that no Service is decided on before all that have addresses are known.
+func (r *Reconciler) ensureLoaded(ctx context.Context) error {
+	r.mu.Lock()
+	loaded := r.alloc != nil
+	r.mu.Unlock()
+	if loaded {
+		return nil
+	}
+	r.loading.Lock()
+	defer r.loading.Unlock()
+	if r.alloc != nil {
+		return nil
+	}
+	return r.load(ctx)
+}
+
+// load reads the configuration, rebuilds the allocator and queues the Services for whom something changes. The caller
+// holds loading.
+func (r *Reconciler) load(ctx context.Context) error {
+	in, err := r.configuration(ctx)
+	if err != nil {
+		return err
+	}
+	cfg, problems := config.Compile(in.Input)
+	r.problems.report(r.Recorder, ctrl.Log.WithName("configuration"), problems, in, time.Now())
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var services corev1.ServiceList
+	if r.alloc == nil {
+		services, err = r.allServices(ctx)
+	} else {
+		err = r.Client.List(ctx, &services, client.UnsafeDisableDeepCopy)
+	}
+	if err != nil {
+		return fmt.Errorf("listing Services: %w", err)
+	}
+	claims, err := r.claims(ctx, services.Items, cfg)
+	if err != nil {
+		return err
+	}
+	before := r.alloc
+	r.alloc, r.config = ipam.Rebuild(allocatorPools(cfg), claims), cfg
+	configLoaded.Set(1)
+	if before == nil {
+		return nil
+	}
+	var changed []ipam.Key
+	for _, c := range claims {
+		was, _ := before.Lookup(c.Key)
+		if is, _ := r.alloc.Lookup(c.Key); !is.Equal(was) {
+			changed = append(changed, c.Key)
+		}
+	}
+	r.enqueue(changed)
+	return nil
+}
+
+// allServices lists the Services from the API server, in parts. The cache may still lack what the last leader wrote.
+func (r *Reconciler) allServices(ctx context.Context) (corev1.ServiceList, error) {
+	var all corev1.ServiceList
+	for next := ""; ; {
+		var part corev1.ServiceList
+		err := r.Live.List(ctx, &part, client.Limit(500), client.Continue(next))
+		if apierrors.IsResourceExpired(err) && next != "" {
+			all.Items, next = nil, ""
+			continue
+		}
+		if err != nil {
+			return all, err
+		}
+		for i := range part.Items {
+			strip(&part.Items[i])
+			all.Items = append(all.Items, part.Items[i])
+		}
+		if next = part.Continue; next == "" {
+			return all, nil
+		}
+	}
+}
+
+// claims says of every Service of ours what it asks for and what it has. What was given in this process and what a
+// Service's status says may differ while a write is under way: the former counts. The caller holds mu.
+func (r *Reconciler) claims(ctx context.Context, services []corev1.Service, cfg *config.Config) ([]ipam.Claim, error) {
+	out := make([]ipam.Claim, 0, len(services))
+	seen := make(map[ipam.Key]bool, len(services))
+	selectors := cfg.NeedsNamespaces()
+	for i := range services {
+		svc := &services[i]
+		seen[keyOf(svc)] = true
+		if !lbservice.Ours(svc, r.Class) {
+			continue
+		}
+		var namespace labels.Set
+		if selectors {
+			var err error
+			if namespace, err = r.namespaceLabels(ctx, svc.Namespace); err != nil {
+				return nil, err
+			}
+		}
+		req, _ := lbservice.Parse(svc)
+		req.Refused = refused(svc, cfg, namespace)
+		claim := ipam.Claim{Request: req, Held: lbservice.Addresses(svc), HeldFrom: recordedPool(svc)}
+		if res := r.lookup(req.Key); len(res.Addresses) > 0 {
+			claim.Held, claim.HeldFrom = res.Addresses, res.Pool
+		} else if foreign(svc, cfg) {
+			claim.KeepOnly = true
+		}
+		out = append(out, claim)
+	}
+	if r.alloc == nil {
+		return out, nil
+	}
+	for _, c := range r.alloc.Claims() {
+		if !seen[c.Key] { // the cache does not have it yet, or its end is about to be handled
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+// lookup returns what a Service has been given in this process. The caller holds mu.
+func (r *Reconciler) lookup(key ipam.Key) ipam.Result {
+	if r.alloc == nil {
+		return ipam.Result{}
+	}
+	res, _ := r.alloc.Lookup(key)
+	return res
+}
+
+// allocatorPools turns compiled pools into what the allocator needs of them.
+func allocatorPools(cfg *config.Config) []ipam.Pool {
+	out := make([]ipam.Pool, len(cfg.Pools))
+	for i, p := range cfg.Pools {
+		out[i] = ipam.Pool{
+			Name:          p.Name,
+			Ranges:        p.Addresses,
+			AutoAssign:    p.AutoAssign,
+			AvoidBuggyIPs: p.AvoidBuggyIPs,
+			Pinned:        p.Allocation != nil,
+			Incomplete:    p.Incomplete,
+		}
+		if p.Allocation != nil {
+			out[i].Priority = p.Allocation.Priority
+		}
+	}
+	return out
+}
+
+// configuration is read from the API server each time, never from a cache: a cache that lags behind what was read
+// before would take away addresses of the newest pool. There is little of it and it changes rarely.
+func (r *Reconciler) configuration(ctx context.Context) (*resources, error) {
+	var out resources
+	here := client.InNamespace(r.Namespace)
+	if err := r.Live.List(ctx, &out.pools, here); err != nil {
+		return nil, fmt.Errorf("listing IPAddressPools: %w", err)
+	}
+	if err := r.Live.List(ctx, &out.legacy, here); err != nil {
+		return nil, fmt.Errorf("listing AddressPools: %w", err)
+	}
+	if err := r.Live.List(ctx, &out.l2, here); err != nil {
+		return nil, fmt.Errorf("listing L2Advertisements: %w", err)
+	}
+	out.Input = config.Input{IPAddressPools: out.pools.Items, AddressPools: out.legacy.Items, L2Advertisements: out.l2.Items}
+	return &out, nil
+}

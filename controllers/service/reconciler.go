@@ -1,0 +1,210 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"metallb.io/operator/internal/config"
+	"metallb.io/operator/internal/ipam"
+	"metallb.io/operator/internal/lbservice"
+	"metallb.io/operator/internal/obs"
+)
+
+// Component is the name under which events are reported and fields are owned.
+const Component = "metallb-controller"
+
+// Reconciler gives Services their addresses.
+type Reconciler struct {
+	// Client reads from the cache and writes.
+	Client client.Client
+	// Live reads from the API server.
+	Live client.Reader
+	// Recorder of events.
+	Recorder record.EventRecorder
+	// Namespace of the configuration.
+	Namespace string
+	// Class of the Services that are ours; empty: those without a class.
+	Class string
+
+	// loading is held while the configuration is loaded, always before mu.
+	loading  sync.Mutex
+	problems problemReport
+
+	// mu guards what is below.
+	mu     sync.Mutex
+	alloc  *ipam.Allocator
+	config *config.Config
+	queue  func(ipam.Key)
+}
+
+// Reconcile brings one Service's status in line with what it asks for.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	if err := r.ensureLoaded(ctx); err != nil {
+		return ctrl.Result{}, fmt.Errorf("loading the configuration: %w", err)
+	}
+	svc := &corev1.Service{}
+	if err := r.Client.Get(ctx, request.NamespacedName, svc); apierrors.IsNotFound(err) {
+		r.release(ipam.Key{Namespace: request.Namespace, Name: request.Name})
+		return ctrl.Result{}, nil
+	} else if err != nil {
+		return ctrl.Result{}, err
+	}
+	namespace, err := r.namespaceLabels(ctx, svc.Namespace)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{}, r.act(ctx, svc, r.decide(svc, namespace))
+}
+
+// decide says what the Service's status should be. Other Services for whom something changes by it are queued.
+func (r *Reconciler) decide(svc *corev1.Service, namespace labels.Set) decision {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := keyOf(svc)
+	before, known := r.alloc.Lookup(key)
+	if !lbservice.Ours(svc, r.Class) {
+		r.enqueue(r.alloc.Release(key))
+		return withdraw(svc, r.config, known)
+	}
+	if len(before.Addresses) == 0 && foreign(svc, r.config) {
+		r.enqueue(r.alloc.Release(key))
+		return leave(svc)
+	}
+	req, errs := lbservice.Parse(svc)
+	req.Refused = refused(svc, r.config, namespace)
+	res, changed := r.alloc.Assign(req)
+	r.enqueue(changed)
+	return grant(svc, r.config, r.Namespace, req, res, errs)
+}
+
+func (r *Reconciler) release(key ipam.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.enqueue(r.alloc.Release(key))
+}
+
+// enqueue has Services reconciled. The caller holds mu.
+func (r *Reconciler) enqueue(keys []ipam.Key) {
+	if r.queue == nil {
+		return // the Service loop has not begun: it begins with all Services
+	}
+	for _, key := range keys {
+		r.queue(key)
+	}
+}
+
+// act writes what differs, in one request, and tells of it. The write names the version that the decision was made
+// from. Where that is not the newest any more the decision may be wrong; the newer version's own event brings the
+// Service back here, so a conflict needs no retry.
+func (r *Reconciler) act(ctx context.Context, svc *corev1.Service, d decision) error {
+	patch := d.patch(svc)
+	if patch == nil {
+		return nil
+	}
+	target := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: svc.Namespace, Name: svc.Name}}
+	err := r.Client.Status().Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(Component))
+	switch {
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		updateErrors.Inc()
+		return fmt.Errorf("writing the status: %w", err)
+	}
+	updates.Inc()
+	reason := ""
+	if d.condition != nil {
+		reason = d.condition.Reason
+	}
+	ctrl.LoggerFrom(ctx).Info("status written", obs.KeyAddress, ingressTexts(d.ingress), obs.KeyPool, d.pool, obs.KeyReason, reason)
+	for _, e := range d.events(svc) {
+		r.Recorder.Event(svc, e.kind, e.reason, shortenText(e.message))
+	}
+	return nil
+}
+
+// namespaceLabels returns the labels of a namespace, for the pools that select namespaces by them.
+func (r *Reconciler) namespaceLabels(ctx context.Context, name string) (labels.Set, error) {
+	ns := namespaceMetadata()
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, ns); client.IgnoreNotFound(err) != nil {
+		return nil, err
+	}
+	return ns.Labels, nil
+}
+
+func namespaceMetadata() *metav1.PartialObjectMetadata {
+	ns := &metav1.PartialObjectMetadata{}
+	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	return ns
+}
+
+func keyOf(svc *corev1.Service) ipam.Key {
+	return ipam.Key{Namespace: svc.Namespace, Name: svc.Name}
+}
+
+// refused decides the selectors of all pools for one Service.
+func refused(svc *corev1.Service, cfg *config.Config, namespace labels.Set) map[string]string {
+	var out map[string]string
+	for i := range cfg.Pools {
+		if why := cfg.Pools[i].Allocation.Refuses(svc.Namespace, namespace, svc.Labels); why != "" {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[cfg.Pools[i].Name] = why
+		}
+	}
+	return out
+}
+
+// recordedPool returns the pool that the Service says its addresses are from.
+func recordedPool(svc *corev1.Service) string {
+	pool, _ := lbservice.Annotation(svc, lbservice.AllocatedFrom)
+	return pool
+}
+
+// given says whether the Service's addresses are ours by its own account: a controller of this kind signs what it gives.
+func given(svc *corev1.Service) bool {
+	if recordedPool(svc) != "" {
+		return true
+	}
+	c := condition(svc)
+	return c != nil && c.Status == metav1.ConditionTrue
+}
+
+// foreign says whether another controller wrote the status of a Service that would be ours: it has an entry, none of
+// which is of our pools, and we did not sign. Such a status is left alone; two controllers would overwrite each other
+// for ever.
+func foreign(svc *corev1.Service, cfg *config.Config) bool {
+	if len(svc.Status.LoadBalancer.Ingress) == 0 || given(svc) {
+		return false
+	}
+	for _, addr := range lbservice.Addresses(svc) {
+		if _, ok := cfg.PoolOf(addr); ok {
+			return false
+		}
+	}
+	return true
+}
+
+// deprecatedKeys lists the annotations that have a newer name.
+func deprecatedKeys(svc *corev1.Service) []string {
+	return slices.Sorted(func(yield func(string) bool) {
+		for key := range maps.Keys(svc.Annotations) {
+			if strings.HasPrefix(key, lbservice.DeprecatedPrefix) && !yield(key) {
+				return
+			}
+		}
+	})
+}

@@ -1,0 +1,106 @@
+package service
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/internal/ipam"
+	"metallb.io/operator/internal/lbservice"
+)
+
+const (
+	// writers is the number of Services that are written at the same time.
+	writers = 16
+	// longestBackOff bounds the wait after repeated errors, so that an API server that was away finds nobody asleep.
+	longestBackOff = 5 * time.Second
+)
+
+// CacheOptions says what the manager's cache must hold for a Reconciler of that namespace, and no more.
+func CacheOptions(namespace string) cache.Options {
+	here := map[string]cache.Config{namespace: {}}
+	slim := cache.TransformStripManagedFields()
+	return cache.Options{
+		DefaultTransform: slim,
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Service{}:          {Transform: transform},
+			&v1beta1.IPAddressPool{}:   {Namespaces: here},
+			&v1beta1.AddressPool{}:     {Namespaces: here},
+			&v1beta1.L2Advertisement{}: {Namespaces: here},
+		},
+	}
+}
+
+// SetupWithManager registers the two loops.
+func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
+	// All configuration is one request: it is loaded as a whole.
+	whole := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: r.Namespace, Name: "configuration"}}}
+	})
+	edited := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))
+	if err := ctrl.NewControllerManagedBy(mgr).Named("configuration").
+		WatchesMetadata(&v1beta1.IPAddressPool{}, whole, edited).
+		WatchesMetadata(&v1beta1.AddressPool{}, whole, edited).
+		WatchesMetadata(&v1beta1.L2Advertisement{}, whole, edited).
+		WithOptions(controller.Options{RateLimiter: rateLimiter()}).
+		Complete(reconcile.Func(r.reconcileConfiguration)); err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).Named("service").
+		For(&corev1.Service{}).
+		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.servicesOf), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		WatchesRawSource(source.Func(r.takeQueue)).
+		WithOptions(controller.Options{RateLimiter: rateLimiter(), MaxConcurrentReconciles: writers}).
+		Complete(r)
+}
+
+func rateLimiter() workqueue.TypedRateLimiter[reconcile.Request] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, longestBackOff)
+}
+
+// takeQueue keeps the Service loop's queue, so that a decision on one Service, or a change of the pools, can have others
+// reconciled. Nothing else is ever passed back that way.
+func (r *Reconciler) takeQueue(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue = func(key ipam.Key) {
+		queue.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: key.Namespace, Name: key.Name}})
+	}
+	return nil
+}
+
+// servicesOf lists the Services of a namespace whose labels have changed, if any pool asks for such labels.
+func (r *Reconciler) servicesOf(ctx context.Context, namespace client.Object) []reconcile.Request {
+	r.mu.Lock()
+	concerned := r.config != nil && r.config.NeedsNamespaces()
+	r.mu.Unlock()
+	if !concerned {
+		return nil
+	}
+	var services corev1.ServiceList
+	if err := r.Client.List(ctx, &services, client.InNamespace(namespace.GetName()), client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "listing the Services of a namespace")
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range services.Items {
+		if svc := &services.Items[i]; lbservice.Ours(svc, r.Class) {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(svc)})
+		}
+	}
+	return out
+}

@@ -1,0 +1,62 @@
+package service
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"metallb.io/operator/internal/lbservice"
+)
+
+// transform keeps of a Service what this package uses. There may be very many.
+func transform(in any) (any, error) {
+	if svc, ok := in.(*corev1.Service); ok {
+		strip(svc)
+	}
+	return in, nil
+}
+
+// strip is in place. What is read here and what is kept here must agree.
+func strip(svc *corev1.Service) {
+	ours := map[string]string(nil)
+	for key, value := range svc.Annotations {
+		if strings.HasPrefix(key, lbservice.Prefix) || strings.HasPrefix(key, lbservice.DeprecatedPrefix) {
+			if ours == nil {
+				ours = map[string]string{}
+			}
+			ours[key] = value
+		}
+	}
+	svc.TypeMeta = metav1.TypeMeta{}
+	svc.ObjectMeta = metav1.ObjectMeta{
+		Namespace:         svc.Namespace,
+		Name:              svc.Name,
+		UID:               svc.UID,
+		ResourceVersion:   svc.ResourceVersion,
+		CreationTimestamp: svc.CreationTimestamp,
+		Labels:            svc.Labels,
+		Annotations:       ours,
+	}
+	spec := corev1.ServiceSpec{Type: svc.Spec.Type}
+	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		spec = corev1.ServiceSpec{
+			Type:                  svc.Spec.Type,
+			LoadBalancerClass:     svc.Spec.LoadBalancerClass,
+			LoadBalancerIP:        svc.Spec.LoadBalancerIP,
+			IPFamilies:            svc.Spec.IPFamilies,
+			IPFamilyPolicy:        svc.Spec.IPFamilyPolicy,
+			ClusterIPs:            svc.Spec.ClusterIPs,
+			ExternalTrafficPolicy: svc.Spec.ExternalTrafficPolicy,
+		}
+		for _, p := range svc.Spec.Ports {
+			spec.Ports = append(spec.Ports, corev1.ServicePort{Protocol: p.Protocol, Port: p.Port})
+		}
+		if spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
+			spec.Selector = svc.Spec.Selector
+		}
+	} else {
+		svc.Labels = nil
+	}
+	svc.Spec = spec
+}
