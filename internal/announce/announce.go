@@ -1,0 +1,135 @@
+// Package announce decides what a node announces: from a snapshot of everything that matters to what is desired, with a
+// reason for each address of each Service. It is pure: no clock, no client, no logger; it imports config, election and l2.
+// What it decides is a function of the snapshot alone, so every speaker can compute what the others decide.
+package announce
+
+import (
+	"net/netip"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"metallb.io/operator/internal/config"
+	"metallb.io/operator/internal/l2"
+)
+
+// Snapshot is all that a plan depends on.
+type Snapshot struct {
+	// Node that the plan is for.
+	Node string
+	// Config is the compiled configuration.
+	Config *config.Config
+	// Services that are ours and have addresses, in any order.
+	Services []Service
+	// Nodes of the cluster, in any order.
+	Nodes []Node
+	// Members are the nodes whose speaker is alive and ready, this one included where it is.
+	Members []string
+	// Joined: this speaker knows the others, or that there are none. Before that it owns nothing.
+	Joined bool
+	// Interfaces of this node that can announce, by name.
+	Interfaces []string
+	// Addresses that this node itself holds.
+	Addresses []netip.Addr
+	// IgnoreExcludeLabel makes nodes with the label ExcludeLabel candidates like any other.
+	IgnoreExcludeLabel bool
+}
+
+// ExcludeLabel on a Node, with any value, keeps load balancers away from it (Kubernetes: well-known labels).
+const ExcludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+// Service is what matters of a Service.
+type Service struct {
+	// Name with namespace, as namespace/name.
+	Name   string
+	Labels labels.Set
+	// Addresses of its status.
+	Addresses []netip.Addr
+	// Pool that the addresses were given from, as the controller recorded it; may be empty.
+	Pool string
+	// Local: externalTrafficPolicy is Local, so only a node with an endpoint can deliver.
+	Local     bool
+	Endpoints Endpoints
+}
+
+// Endpoints says where a Service has endpoints that take traffic.
+type Endpoints struct {
+	// Any: there is at least one, on a node or elsewhere.
+	Any bool
+	// Nodes that have one, sorted by name.
+	Nodes []string
+}
+
+// Node is what matters of a Node. Whether it is Ready does not: its speaker is alive or it is not. What a node claims of
+// itself by gossip, such as its interfaces, would stand here too.
+type Node struct {
+	Name   string
+	Labels labels.Set
+	// Addresses of the node (type InternalIP).
+	Addresses []netip.Addr
+	// Cordoned: marked unschedulable. Such a node is taken only if there is no other.
+	Cordoned bool
+	// NetworkUnavailable: the condition of that name is true.
+	NetworkUnavailable bool
+}
+
+// Desired is what a node is to announce.
+type Desired struct {
+	// L2 entries of this node, sorted by address.
+	L2 []L2Entry
+	// Why holds a line for each address of each Service, sorted by Service and address.
+	Why []Why
+}
+
+// L2Entry is an entry with the Services that want it.
+type L2Entry struct {
+	l2.Entry
+	// Services by name, sorted.
+	Services []string
+}
+
+// Entries returns the entries without those who want them.
+func (d Desired) Entries() []l2.Entry {
+	out := make([]l2.Entry, len(d.L2))
+	for i, e := range d.L2 {
+		out[i] = e.Entry
+	}
+	return out
+}
+
+// Why says what became of an address of a Service on this node.
+type Why struct {
+	Service string
+	Address netip.Addr
+	// Owner is the node that announces the address; empty if none does.
+	Owner string
+	// Interfaces on which this node announces or, with NoInterface, should, by name and sorted; empty: all.
+	Interfaces []string
+	Reason     Reason
+	// Message says it in words, and what to do where something can be done.
+	Message string
+}
+
+// Reason is why an address is announced by this node or not.
+type Reason string
+
+// The reasons. Of two that hold, the first in this order is given.
+const (
+	// NotJoined: the speaker does not know the others yet.
+	NotJoined Reason = "NotJoined"
+	// NoPool: the address is in no pool, so nothing says how to announce it.
+	NoPool Reason = "NoPool"
+	// HeldByNode: a node has the address itself.
+	HeldByNode Reason = "HeldByNode"
+	// NoAdvertisement: no L2Advertisement of the pool is for the Service.
+	NoAdvertisement Reason = "NoAdvertisement"
+	// NoEndpoints: no endpoint takes traffic, and with externalTrafficPolicy Local none on a node that can be found.
+	NoEndpoints Reason = "NoEndpoints"
+	// NoNode: there is no node that may announce it.
+	NoNode Reason = "NoNode"
+	// OtherNode: another node announces it.
+	OtherNode Reason = "OtherNode"
+	// NoInterface: this node should, but has none of the interfaces.
+	NoInterface Reason = "NoInterface"
+	// Announced: this node announces it.
+	Announced Reason = "Announced"
+)

@@ -1,0 +1,321 @@
+package announce
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"metallb.io/operator/internal/config"
+	"metallb.io/operator/internal/ipam"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected results of the scenarios")
+
+// world is a cluster that a scenario builds. Lines change it:
+//
+//	pool NAME RANGE...
+//	advert NAME POOL [nodes=SELECTOR] [services=SELECTOR] [prefer=SELECTOR@WEIGHT] [interfaces=A,B]
+//	node NAME [label=value...] [address=IP] [cordoned] [network-unavailable] [interfaces=A,B]
+//	member NAME, gone NAME, lost NAME (a member that has not joined)
+//	service NAME IP[,IP] [label=value...] [local] [endpoints=NODE,NODE | endpoints=elsewhere] [pool=NAME]
+//	delete NAME (a service, node, advert or pool)
+//	ignore-exclude-label
+//
+// A selector is key=value or key. "plan" prints what each member decides; the indented lines after it are expected.
+type world struct {
+	pools    []config.Pool
+	services map[string]Service
+	nodes    map[string]Node
+	ifaces   map[string][]string
+	members  map[string]bool // value: joined
+	ignore   bool
+}
+
+func newWorld() *world {
+	return &world{services: map[string]Service{}, nodes: map[string]Node{}, ifaces: map[string][]string{}, members: map[string]bool{}}
+}
+
+// snapshot is what the member on a node sees.
+func (w *world) snapshot(node string) Snapshot {
+	s := Snapshot{
+		Node: node, Config: &config.Config{Pools: w.pools}, Joined: w.members[node],
+		Interfaces: w.ifaces[node], Addresses: w.nodes[node].Addresses, IgnoreExcludeLabel: w.ignore,
+	}
+	for _, x := range w.services {
+		s.Services = append(s.Services, x)
+	}
+	for _, x := range w.nodes {
+		s.Nodes = append(s.Nodes, x)
+	}
+	for m, joined := range w.members {
+		if joined {
+			s.Members = append(s.Members, m)
+		}
+	}
+	return s
+}
+
+func (w *world) names() []string {
+	var out []string
+	for m := range w.members {
+		out = append(out, m)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// options splits words into key=value and the rest.
+func options(words []string) (kv map[string]string, flags []string) {
+	kv = map[string]string{}
+	for _, x := range words {
+		if k, v, ok := strings.Cut(x, "="); ok {
+			kv[k] = v
+		} else {
+			flags = append(flags, x)
+		}
+	}
+	return kv, flags
+}
+
+func take(kv map[string]string, key string) (string, bool) {
+	v, ok := kv[key]
+	delete(kv, key)
+	return v, ok
+}
+
+func (w *world) do(line string) error {
+	f := strings.Fields(line)
+	if len(f) < 2 && f[0] != "ignore-exclude-label" {
+		return fmt.Errorf("too short")
+	}
+	switch f[0] {
+	case "pool":
+		return w.pool(f[1], f[2:])
+	case "advert":
+		return w.advert(f[1], f[2], f[3:])
+	case "node":
+		return w.node(f[1], f[2:])
+	case "member":
+		w.members[f[1]] = true
+	case "lost":
+		w.members[f[1]] = false
+	case "gone":
+		delete(w.members, f[1])
+	case "service":
+		return w.service(f[1], f[2], f[3:])
+	case "delete":
+		delete(w.services, f[1])
+		delete(w.nodes, f[1])
+		w.pools = slices.DeleteFunc(w.pools, func(p config.Pool) bool { return p.Name == f[1] })
+		for i := range w.pools {
+			w.pools[i].L2 = slices.DeleteFunc(slices.Clone(w.pools[i].L2), func(a config.L2Advertisement) bool { return a.Name == f[1] })
+		}
+	case "ignore-exclude-label":
+		w.ignore = true
+	default:
+		return fmt.Errorf("unknown word %q", f[0])
+	}
+	return nil
+}
+
+func (w *world) pool(name string, ranges []string) error {
+	p := config.Pool{Name: name, AutoAssign: true}
+	for _, text := range ranges {
+		r, err := ipam.ParseRange(text)
+		if err != nil {
+			return err
+		}
+		p.Addresses = append(p.Addresses, r)
+	}
+	w.pools = append(w.pools, p)
+	return nil
+}
+
+func (w *world) advert(name, pool string, words []string) error {
+	kv, _ := options(words)
+	adv := config.L2Advertisement{Name: name}
+	for key, value := range kv {
+		switch key {
+		case "nodes", "services":
+			sel, err := labels.Parse(value)
+			if err != nil {
+				return err
+			}
+			if key == "nodes" {
+				adv.NodeSelectors = append(adv.NodeSelectors, sel)
+			} else {
+				adv.ServiceSelectors = append(adv.ServiceSelectors, sel)
+			}
+		case "prefer":
+			text, weight, _ := strings.Cut(value, "@")
+			sel, err := labels.Parse(text)
+			if err != nil {
+				return err
+			}
+			n, err := strconv.Atoi(weight)
+			if err != nil {
+				return err
+			}
+			adv.Preferred = append(adv.Preferred, config.PreferredNodes{Selector: sel, Weight: n})
+		case "interfaces":
+			adv.Interfaces = strings.Split(value, ",")
+		default:
+			return fmt.Errorf("unknown option %q", key)
+		}
+	}
+	for i := range w.pools {
+		if w.pools[i].Name == pool {
+			w.pools[i].L2 = append(w.pools[i].L2, adv)
+			return nil
+		}
+	}
+	return fmt.Errorf("no pool %q", pool)
+}
+
+func (w *world) node(name string, words []string) error {
+	kv, flags := options(words)
+	n := Node{Name: name, Cordoned: slices.Contains(flags, "cordoned"), NetworkUnavailable: slices.Contains(flags, "network-unavailable")}
+	if a, ok := take(kv, "address"); ok {
+		n.Addresses = []netip.Addr{netip.MustParseAddr(a)}
+	}
+	w.ifaces[name] = []string{"eth0"}
+	if ifs, ok := take(kv, "interfaces"); ok {
+		w.ifaces[name] = strings.FieldsFunc(ifs, func(r rune) bool { return r == ',' })
+	}
+	n.Labels = kv
+	w.nodes[name] = n
+	return nil
+}
+
+func (w *world) service(name, addresses string, words []string) error {
+	kv, flags := options(words)
+	s := Service{Name: name, Local: slices.Contains(flags, "local")}
+	for _, a := range strings.Split(addresses, ",") {
+		s.Addresses = append(s.Addresses, netip.MustParseAddr(a))
+	}
+	if e, ok := take(kv, "endpoints"); ok {
+		s.Endpoints.Any = true
+		if e != "elsewhere" {
+			s.Endpoints.Nodes = slices.Sorted(slices.Values(strings.Split(e, ",")))
+		}
+	}
+	s.Pool, _ = take(kv, "pool")
+	s.Labels = kv
+	w.services[name] = s
+	return nil
+}
+
+// plan prints what each member decides: entries, and then reasons; what all say of an address is said once.
+func (w *world) plan() []string {
+	var out []string
+	saying := map[string][]string{}
+	var lines []string
+	for _, m := range w.names() {
+		d := Plan(w.snapshot(m))
+		for _, e := range d.L2 {
+			on := "all interfaces"
+			if len(e.Interfaces) > 0 {
+				on = strings.Join(e.Interfaces, ",")
+			}
+			out = append(out, fmt.Sprintf("%s announces %s on %s for %s", m, e.Address, on, strings.Join(e.Services, ",")))
+		}
+		for _, y := range d.Why {
+			if y.Reason == Announced || y.Reason == OtherNode {
+				continue
+			}
+			line := fmt.Sprintf("%s %s %s: %s", y.Service, y.Address, y.Reason, y.Message)
+			if saying[line] == nil {
+				lines = append(lines, line)
+			}
+			saying[line] = append(saying[line], m)
+		}
+	}
+	slices.Sort(lines)
+	for _, l := range lines {
+		by := strings.Join(saying[l], ",")
+		if len(saying[l]) == len(w.members) {
+			by = "all"
+		}
+		out = append(out, by+" say "+l)
+	}
+	if len(out) == 0 {
+		out = []string{"nothing"}
+	}
+	return out
+}
+
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out []string
+			w := newWorld()
+			for i, line := range strings.Split(strings.TrimRight(string(b), "\n"), "\n") {
+				switch {
+				case strings.HasPrefix(line, "    "):
+					continue
+				case line == "plan":
+					out = append(out, line)
+					for _, l := range w.plan() {
+						out = append(out, "    "+l)
+					}
+					checkOwners(t, w, i+1)
+					continue
+				case line != "" && !strings.HasPrefix(line, "#"):
+					if err := w.do(line); err != nil {
+						t.Fatalf("%s:%d: %s: %v", file, i+1, line, err)
+					}
+				}
+				out = append(out, line)
+			}
+			got := strings.Join(out, "\n") + "\n"
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if d := cmp.Diff(string(b), got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// checkOwners: where members agree about who is there, no two announce an address, and all name the same owner.
+func checkOwners(t *testing.T, w *world, line int) {
+	t.Helper()
+	owner, by := map[netip.Addr]string{}, map[netip.Addr]string{}
+	for _, m := range w.names() {
+		d := Plan(w.snapshot(m))
+		for _, e := range d.L2 {
+			if by[e.Address] != "" {
+				t.Errorf("line %d: %s and %s both announce %s", line, by[e.Address], m, e.Address)
+			}
+			by[e.Address] = m
+		}
+		for _, y := range d.Why {
+			if y.Owner == "" {
+				continue
+			}
+			if o := owner[y.Address]; o != "" && o != y.Owner {
+				t.Errorf("line %d: %s says %s owns %s, others say %s", line, m, y.Owner, y.Address, o)
+			}
+			owner[y.Address] = y.Owner
+		}
+	}
+}

@@ -1,0 +1,137 @@
+// Package iface says which network interfaces of this node can announce addresses, and which addresses the node itself
+// holds. It follows the kernel's netlink events; nothing is polled. It knows nothing of what is announced and imports none
+// of the responders.
+//
+// Reading and subscribing need no capability.
+package iface
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"metallb.io/operator/internal/l2"
+)
+
+// DefaultExclude are the names, as regular expressions, of interfaces that lead to containers and virtual machines or
+// nowhere, and are never announced on.
+var DefaultExclude = []string{
+	"^docker.*", "^cbr.*", "^dummy.*", "^virbr.*", "^lxcbr.*", "^veth.*", "^lo$", "^cali.*", "^tunl.*", "^flannel.*",
+	"^kube-ipvs.*", "^cni.*", "^nodelocaldns.*", "^lxc.*",
+}
+
+// State is what the node's network looks like at one moment.
+type State struct {
+	// Interfaces that can announce, sorted by name.
+	Interfaces []l2.Interface
+	// Addresses that the node holds, sorted, apart from those on interfaces where addresses of Services are kept:
+	// loopback and dummy interfaces, and excluded ones such as kube-ipvs0.
+	Addresses []netip.Addr
+}
+
+// Equal reports whether two states are the same.
+func (s State) Equal(o State) bool {
+	return slices.Equal(s.Interfaces, o.Interfaces) && slices.Equal(s.Addresses, o.Addresses)
+}
+
+// compile joins the expressions into one.
+func compile(exclude []string) (*regexp.Regexp, error) {
+	var errs []error
+	parts := []string{`^\z.`} // matches nothing
+	for _, e := range exclude {
+		if _, err := regexp.Compile(e); err != nil {
+			errs = append(errs, fmt.Errorf("interface name %q to exclude: %w", e, err))
+		}
+		parts = append(parts, "(?:"+e+")")
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return regexp.Compile(strings.Join(parts, "|"))
+}
+
+// unusable says why an interface cannot announce; empty means that it can. The kind of its master is empty without one.
+// A port of a bridge, bond or team is not a place to speak from, its master is; a VRF only groups interfaces.
+func unusable(a *netlink.LinkAttrs, masterKind string, exclude *regexp.Regexp) string {
+	switch {
+	case exclude.MatchString(a.Name):
+		return "excluded by name"
+	case a.Flags&net.FlagLoopback != 0:
+		return "loopback"
+	case a.Flags&net.FlagUp == 0:
+		return "down"
+	case a.RawFlags&unix.IFF_RUNNING == 0:
+		return "no carrier"
+	case a.RawFlags&unix.IFF_NOARP != 0:
+		return "does not do ARP"
+	case a.Flags&net.FlagBroadcast == 0:
+		return "no broadcast"
+	case a.EncapType != "ether" || len(a.HardwareAddr) != 6:
+		return "not Ethernet"
+	case a.MasterIndex != 0 && masterKind != "vrf":
+		return "part of another interface"
+	default:
+		return ""
+	}
+}
+
+// stateOf judges what netlink listed. Interfaces that cannot announce are returned by index with the reason.
+func stateOf(links []netlink.Link, addresses []netlink.Addr, exclude *regexp.Regexp) (State, map[int]string) {
+	kinds := map[int]string{}
+	for _, l := range links {
+		kinds[l.Attrs().Index] = l.Type()
+	}
+	var s State
+	out := map[int]string{}
+	virtual := map[int]bool{}
+	for _, l := range links {
+		a := l.Attrs()
+		virtual[a.Index] = a.Flags&net.FlagLoopback != 0 || l.Type() == "dummy" || exclude.MatchString(a.Name)
+		if out[a.Index] = unusable(a, kinds[a.MasterIndex], exclude); out[a.Index] == "" {
+			s.Interfaces = append(s.Interfaces, l2.Interface{Name: a.Name, Index: a.Index, MAC: [6]byte(a.HardwareAddr)})
+		}
+	}
+	for _, a := range addresses {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok && !virtual[a.LinkIndex] {
+			s.Addresses = append(s.Addresses, ip.Unmap())
+		}
+	}
+	slices.SortFunc(s.Interfaces, func(x, y l2.Interface) int { return cmp.Compare(x.Name, y.Name) })
+	slices.SortFunc(s.Addresses, netip.Addr.Compare)
+	s.Addresses = slices.Compact(s.Addresses)
+	return s, out
+}
+
+// list asks the kernel, again where the answer changed while it was given.
+func list(exclude *regexp.Regexp, log *slog.Logger) (State, error) {
+	var links []netlink.Link
+	var addresses []netlink.Addr
+	var err error
+	for range 5 {
+		if links, err = netlink.LinkList(); err == nil {
+			addresses, err = netlink.AddrList(nil, netlink.FAMILY_ALL)
+		}
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return State{}, fmt.Errorf("cannot list network interfaces: %w", err)
+	}
+	s, why := stateOf(links, addresses, exclude)
+	for _, l := range links {
+		if a := l.Attrs(); why[a.Index] != "" {
+			log.Debug("interface not used", "interface", a.Name, "reason", why[a.Index])
+		}
+	}
+	return s, nil
+}

@@ -1,0 +1,209 @@
+// Package ndp answers Neighbor Discovery (RFC 4861) for IPv6 addresses that no interface holds, and announces them by
+// unsolicited neighbour advertisements. It owns the packet sockets, one per interface that has an address to answer for,
+// and the memberships of the addresses' solicited-node groups. It knows nothing of Services, nodes or elections and
+// imports none of the other responders; which interfaces are usable and which addresses are answered where it is told.
+//
+// It listens on packet sockets rather than ICMPv6 sockets because the kernel gives the latter nothing that is sent to an
+// address it does not hold, and that is how neighbours ask whether one they know is still there (section 7.3.3 there).
+// A packet socket needs the capability NET_RAW. Interfaces are not made promiscuous.
+package ndp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"metallb.io/operator/internal/l2"
+)
+
+// Responders are the NDP responders of a node, one per usable interface on which there is an IPv6 address to answer for:
+// unlike one for ARP, such a socket costs a little for every IPv6 packet that arrives.
+//
+// An interface is usable while it has a link-local address that has passed duplicate address detection. Advertisements
+// come from that address, and without it the kernel could not resolve whom to send replies to.
+type Responders struct {
+	meter   l2.Meter
+	log     *slog.Logger
+	net     network
+	changed chan struct{}
+
+	mu      sync.Mutex
+	running map[string]*responder // by interface name
+	without map[string]bool       // interfaces by name where only the link-local address is missing
+	watch   watch
+}
+
+// network is what Responders need of the kernel.
+type network struct {
+	linkLocal func(l2.Interface) (netip.Addr, error) // invalid where there is none
+	listen    func(l2.Interface) (conn, error)
+	member    func(l2.Interface) (member, error)
+	watch     func(changed func()) (watch, error)
+}
+
+// place is where a responder works; where one of its parts changes another responder is needed.
+type place struct {
+	l2.Interface
+	linkLocal netip.Addr
+}
+
+// New returns Responders without an interface.
+func New(meter l2.Meter, log *slog.Logger) *Responders {
+	return &Responders{
+		meter: meter, log: log, net: network{linkLocal: linkLocal, listen: listen, member: newMember, watch: newWatch},
+		changed: make(chan struct{}, 1), running: map[string]*responder{}, without: map[string]bool{},
+	}
+}
+
+// Failed signals that Sync has something to do: a socket has died, or the link-local address of an interface that was
+// given to Sync has come or gone.
+func (r *Responders) Failed() <-chan struct{} { return r.changed }
+
+// Sync makes the IPv6 addresses of the entries answered on the interfaces, as each entry wants, and nothing else. An
+// address that is new on an interface, or whose interface is new, is claimed by unsolicited advertisements. Once Sync
+// returns, no frame leaves for an address that is not wanted. A second Sync with the same input changes nothing.
+//
+// It returns what is really answered, with the interfaces by name, also where an error says which interfaces could not
+// be opened, or on which there are solicited-node groups that could not be joined, so that questions may not arrive; those
+// do not keep the others from working. That an interface has no link-local address
+// is no error, as IPv6 need not be in use on each; Failed signals when it has got one.
+func (r *Responders) Sync(interfaces []l2.Interface, entries []l2.Entry) ([]l2.Entry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	desired := map[string][]netip.Addr{}
+	var used []l2.Interface
+	for _, ifi := range interfaces {
+		if a := l2.Addresses(entries, ifi.Name, false); len(a) > 0 {
+			desired[ifi.Name] = a
+			used = append(used, ifi)
+		}
+	}
+	places, err := r.places(used)
+	errs := []error{err, r.syncPlaces(places)}
+	now := time.Now()
+	for name, x := range r.running {
+		x.set(desired[name], now)
+	}
+	for _, x := range r.running {
+		errs = append(errs, x.join())
+	}
+	return r.entries(), errors.Join(errs...)
+}
+
+// places finds the link-local addresses of the interfaces, and leaves out those that have none.
+func (r *Responders) places(interfaces []l2.Interface) (map[string]place, error) {
+	out := map[string]place{}
+	err := r.watchAddresses(interfaces) // comes first: what changes after the look below is signalled
+	without := map[string]bool{}
+	for _, ifi := range interfaces {
+		a, lookErr := r.net.linkLocal(ifi)
+		switch {
+		case lookErr != nil:
+			err = errors.Join(err, fmt.Errorf("interface %s: cannot look up its IPv6 link-local address: %w", ifi.Name, lookErr))
+		case a.IsValid():
+			out[ifi.Name] = place{ifi, a}
+		default:
+			without[ifi.Name] = true
+			if !r.without[ifi.Name] {
+				r.log.Info("an interface does not answer NDP until it has an IPv6 link-local address", "interface", ifi.Name)
+			}
+		}
+	}
+	r.without = without
+	return out, err
+}
+
+// watchAddresses sees to it that a change of the link-local address of any of the interfaces is signalled.
+func (r *Responders) watchAddresses(interfaces []l2.Interface) error {
+	if r.watch != nil && !r.watch.alive() {
+		r.watch.close()
+		r.watch = nil
+	}
+	if r.watch == nil {
+		if len(interfaces) == 0 {
+			return nil
+		}
+		w, err := r.net.watch(r.signal)
+		if err != nil {
+			return fmt.Errorf("cannot watch IPv6 link-local addresses: %w", err)
+		}
+		r.watch = w
+	}
+	r.watch.only(interfaces)
+	return nil
+}
+
+// syncPlaces opens and closes sockets so that there is a live one for each place.
+func (r *Responders) syncPlaces(wanted map[string]place) error {
+	for name, x := range r.running {
+		if _, alive := x.running(); !alive || wanted[name] != x.place {
+			x.close()
+			delete(r.running, name)
+			r.log.Info("stopped answering NDP on an interface", "interface", name)
+		}
+	}
+	var errs []error
+	for name, p := range wanted {
+		if r.running[name] != nil {
+			continue
+		}
+		c, err := r.net.listen(p.Interface)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("interface %s: cannot open a socket for NDP: %w", name, err))
+			continue
+		}
+		g := &groups{open: func() (member, error) { return r.net.member(p.Interface) }}
+		r.running[name] = start(p, c, g, r.meter, r.log, r.signal)
+		r.log.Info("answering NDP on an interface", "interface", name, "mac", p.HardwareAddr().String(), "source", p.linkLocal)
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Responders) signal() {
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Running returns what is answered, with the interfaces by name.
+func (r *Responders) Running() []l2.Entry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.entries()
+}
+
+func (r *Responders) entries() []l2.Entry {
+	by := map[string][]netip.Addr{}
+	for name, x := range r.running {
+		by[name], _ = x.running()
+	}
+	return l2.Merge(by)
+}
+
+// Yield prepares for the end: from now on an address is given up on an interface as soon as another station advertises
+// it there, so that a successor takes over without a moment in which nobody answers.
+func (r *Responders) Yield() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range r.running {
+		x.yield()
+	}
+}
+
+// Close ends all responders; no frame is sent after it returns.
+func (r *Responders) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, x := range r.running {
+		x.close()
+		delete(r.running, name)
+	}
+	if r.watch != nil {
+		r.watch.close()
+		r.watch = nil
+	}
+}

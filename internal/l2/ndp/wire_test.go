@@ -1,0 +1,255 @@
+package ndp
+
+import (
+	"bufio"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/packet"
+
+	"metallb.io/operator/internal/l2"
+	"metallb.io/operator/internal/l2/l2test"
+)
+
+var stamp = regexp.MustCompile(`^[0-9]+\.[0-9]+`)
+
+// watchWire returns what tcpdump makes of the messages that the client sees, a line each; the channel closes with it.
+func watchWire(t *testing.T, h *l2test.Host) <-chan string {
+	t.Helper()
+	out := make(chan string, 1000)
+	sc := bufio.NewScanner(h.Start(t, "tcpdump --immediate-mode -l -n -e -tt -vv -i eth0 ip6[6] == 58 and (ip6[40] == 135 or ip6[40] == 136)"))
+	go func() {
+		defer close(out)
+		var message string
+		for sc.Scan() {
+			if line := sc.Text(); strings.TrimSpace(line) == line { // else it goes on with the line before
+				message = ""
+			}
+			message += sc.Text()
+			if strings.Contains(message, "link-address option") {
+				out <- message
+				message = ""
+			}
+		}
+	}()
+	// tcpdump says on standard error that it listens; a message seen says it better.
+	l2test.Eventually(t, 5*time.Second, "tcpdump sees messages", func() bool {
+		h.Run("ip -6 neigh flush dev eth0")
+		ask(t, h, "2001:db8::ffff")
+		select {
+		case <-out:
+			return true
+		case <-time.After(20 * time.Millisecond):
+			return false
+		}
+	})
+	untilSilent(t, out)
+	return out
+}
+
+// untilSilent waits until there was no message for longer than the client's kernel takes to ask again.
+func untilSilent(t *testing.T, seen <-chan string) {
+	t.Helper()
+	l2test.Eventually(t, 5*time.Second, "the wire is silent", func() bool {
+		select {
+		case <-seen:
+			return false
+		case <-time.After(300 * time.Millisecond):
+			return true
+		}
+	})
+}
+
+// rawClient returns a function that sends a frame from the client.
+func rawClient(t *testing.T, h *l2test.Host) func([]byte) {
+	t.Helper()
+	var c *packet.Conn
+	h.Inside(t, func() error {
+		there, err := net.InterfaceByName("eth0")
+		if err == nil {
+			c, err = packet.Listen(there, packet.Raw, 0, nil)
+		}
+		return err
+	})
+	t.Cleanup(func() { _ = c.Close() })
+	return func(b []byte) {
+		if _, err := c.WriteTo(b, &packet.Addr{HardwareAddr: b[:6]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestTheClaimOnTheWire(t *testing.T) {
+	h, r, _ := lan(t, "tcpdump")
+	seen := watchWire(t, h)
+	us := ifi(t, "lan0")
+	from, err := linkLocal(us)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	syncOK(t, r, []l2.Interface{us}, entries("2001:db8::10"))
+	for i, due := range l2.Claim[:4] {
+		var line string
+		select {
+		case line = <-seen:
+		case <-time.After(3 * time.Second):
+			t.Fatalf("round %d does not come", i)
+		}
+		sec, err := strconv.ParseFloat(stamp.FindString(line), 64)
+		if err != nil {
+			t.Fatalf("no time in %q", line)
+		}
+		if after := time.UnixMicro(int64(sec * 1e6)).Sub(start.Truncate(time.Microsecond)); after < due-5*time.Millisecond || after > due+300*time.Millisecond {
+			t.Errorf("round %d after %v, due after %v", i, after, due)
+		}
+		expect(t, line, us.HardwareAddr().String()+" > 33:33:00:00:00:01", "hlim 255", from.String()+" > ff02::1:", "[icmp6 sum ok]",
+			"neighbor advertisement", "length 32", "tgt is 2001:db8::10", "Flags [override]",
+			"destination link-address option (2), length 8 (1): "+us.HardwareAddr().String())
+	}
+}
+
+func expect(t *testing.T, line string, parts ...string) {
+	t.Helper()
+	for _, p := range parts {
+		if !strings.Contains(line, p) {
+			t.Errorf("%q is missing in %q", p, line)
+		}
+	}
+}
+
+// endClaims waits for the first round of the claims and suppresses the others, so that answers are seen by themselves.
+func endClaims(t *testing.T, r *Responders, m *count, addresses int) {
+	t.Helper()
+	sent := func() int { return m.all()[2] }
+	l2test.Eventually(t, 5*time.Second, "the first round", func() bool { return sent() >= addresses })
+	x := r.running["lan0"]
+	x.mu.Lock()
+	x.schedule = l2.Schedule{}
+	x.mu.Unlock()
+	l2test.Eventually(t, 5*time.Second, "the end of a round that was under way", func() bool {
+		before := sent()
+		time.Sleep(100 * time.Millisecond)
+		return sent() == before
+	})
+}
+
+// Solicitations as other systems send them; tcpdump judges the answers.
+func TestAnswersOnTheWire(t *testing.T) {
+	h, r, m := lan(t, "tcpdump")
+	seen := watchWire(t, h)
+	us := ifi(t, "lan0")
+	syncOK(t, r, []l2.Interface{us}, entries("2001:db8::10"))
+	endClaims(t, r, m, 1)
+	untilSilent(t, seen)
+	send := rawClient(t, h)
+	for name, c := range map[string]struct {
+		ask  func(*packetOf)
+		want []string
+	}{
+		"to the group": {func(*packetOf) {}, []string{"> 02:00:00:00:00:99,", "> fe80::99:", "Flags [solicited, override]"}},
+		"by unicast": {func(p *packetOf) { p.to, p.destination = us.HardwareAddr().String(), "2001:db8::10" },
+			[]string{"> 02:00:00:00:00:99,", "> fe80::99:", "Flags [solicited, override]"}},
+		"by unicast without the option": {func(p *packetOf) { p.to, p.destination, p.options = us.HardwareAddr().String(), "2001:db8::10", "" },
+			[]string{"> 02:00:00:00:00:99,", "> fe80::99:", "Flags [solicited, override]"}},
+		"a probe for duplicates": {func(p *packetOf) { p.source, p.options = "::", "" },
+			[]string{"> 33:33:00:00:00:01,", "> ff02::1:", "Flags [override]"}},
+	} {
+		start := time.Now()
+		send(asked().with(c.ask).bytes(t))
+		line := <-seen
+		for !strings.Contains(line, "neighbor advertisement") {
+			line = <-seen // our own solicitation
+		}
+		if time.Since(start) > 100*time.Millisecond {
+			t.Errorf("%s: answered after %v", name, time.Since(start))
+		}
+		expect(t, name+": "+line, append(c.want, "[icmp6 sum ok]", "hlim 255", "tgt is 2001:db8::10",
+			"destination link-address option (2), length 8 (1): "+us.HardwareAddr().String())...)
+	}
+}
+
+// counted counts what the filter lets into the process.
+type counted struct {
+	conn
+	reads chan []byte
+}
+
+func (c counted) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, a, err := c.conn.ReadFrom(b)
+	if err == nil {
+		c.reads <- append([]byte(nil), b[:n]...)
+	}
+	return n, a, err
+}
+
+func TestTheFilterKeepsForeignFramesOut(t *testing.T) {
+	h, r, m := lan(t)
+	us := ifi(t, "lan0")
+	reads := make(chan []byte, 100)
+	r.net.listen = func(i l2.Interface) (conn, error) {
+		c, err := listen(i)
+		return counted{c, reads}, err
+	}
+	l2test.IP(t, "link set lan0 promisc on")
+	syncOK(t, r, []l2.Interface{us}, entries("2001:db8::10"))
+	send := rawClient(t, h)
+	vlan := func(f []byte) []byte {
+		return append(append(append([]byte{}, f[:12]...), 0x81, 0, 0, 5), f[12:]...)
+	}
+	foreign := map[string][]byte{
+		"to another station":      asked().with(func(p *packetOf) { p.to = "02:00:00:00:00:77" }).bytes(t),
+		"in a VLAN":               vlan(asked().bytes(t)),
+		"passed on by a router":   asked().with(func(p *packetOf) { p.hops = 254 }).bytes(t),
+		"another code":            asked().with(func(p *packetOf) { p.code = 1 }).bytes(t),
+		"a router's solicitation": asked().with(func(p *packetOf) { p.kind = 133 }).bytes(t),
+		"behind another header":   asked().with(func(p *packetOf) { p.next = 0 }).bytes(t),
+	}
+	successor := toldAll().with(func(p *packetOf) { p.from, p.options = "02:00:00:00:00:77", "0201020000000077" }).bytes(t)
+	good := asked().with(func(p *packetOf) { p.options = "0101020000000098" }).bytes(t)
+	for _, f := range foreign {
+		send(f)
+	}
+	send(successor)
+	send(good) // comes last, so the others were dealt with before
+	got := readUntil(t, reads, good)
+	if len(got) != 0 {
+		t.Errorf("let in: %x", got)
+	}
+	l2test.Eventually(t, time.Second, "the good one is answered", func() bool { return m.all()[1] == 1 })
+
+	r.Yield()
+	for _, f := range foreign {
+		send(f)
+	}
+	send(successor)
+	send(good)
+	if d := cmp.Diff([][]byte{successor}, readUntil(t, reads, good)); d != "" {
+		t.Errorf("let in when yielding: %s", d)
+	}
+	l2test.Eventually(t, time.Second, "the address is the successor's", func() bool { return len(r.Running()) == 0 })
+	if got := m.all(); got[0] != 1 {
+		t.Errorf("%d requests counted, want 1", got[0])
+	}
+}
+
+// readUntil returns the frames let in before the last one. The client's kernel asks for our addresses too.
+func readUntil(t *testing.T, reads <-chan []byte, last []byte) (before [][]byte) {
+	t.Helper()
+	for {
+		select {
+		case f := <-reads:
+			if string(f) == string(last) {
+				return before
+			}
+			before = append(before, f)
+		case <-time.After(time.Second):
+			t.Fatal("the last frame was not let in")
+		}
+	}
+}
