@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/internal/l2/arp"
+	"metallb.io/operator/internal/l2/iface"
+	"metallb.io/operator/internal/l2/ndp"
+	"metallb.io/operator/speaker/members"
+	"metallb.io/operator/speaker/node"
+)
+
+type speakerFlags struct {
+	namespace, class, nodeName, podName   string
+	gossipAddress, gossipLabels, secretAt string
+	gossipPort, probePort, metricsPort    int
+	metricsAddress                        string
+	ignoreExcludeLabel                    bool
+}
+
+func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger) error {
+	f := &speakerFlags{}
+	gossipPort, portErr := strconv.Atoi(cmp.Or(os.Getenv("METALLB_ML_BIND_PORT"), "7946"))
+	fs.StringVar(&f.namespace, "namespace", os.Getenv("METALLB_NAMESPACE"), "namespace of the configuration (env METALLB_NAMESPACE); by default the pod's own")
+	fs.StringVar(&f.class, "lb-class", "", "announce the Services of this spec.loadBalancerClass; by default those without a class")
+	fs.StringVar(&f.nodeName, "node-name", os.Getenv("METALLB_NODE_NAME"), "name of the node (env METALLB_NODE_NAME)")
+	fs.StringVar(&f.podName, "pod-name", os.Getenv("METALLB_POD_NAME"), "name of the pod (env METALLB_POD_NAME)")
+	fs.StringVar(&f.gossipAddress, "ml-bindaddr", os.Getenv("METALLB_ML_BIND_ADDR"), "the node's address on the LAN, for the speakers' gossip (env METALLB_ML_BIND_ADDR)")
+	fs.IntVar(&f.gossipPort, "ml-bindport", gossipPort, "TCP and UDP port of the gossip, the same on all nodes (env METALLB_ML_BIND_PORT)")
+	fs.StringVar(&f.gossipLabels, "ml-labels", cmp.Or(os.Getenv("METALLB_ML_LABELS"), "app=metallb,component=speaker"), "labels of the speakers' pods (env METALLB_ML_LABELS)")
+	fs.StringVar(&f.secretAt, "ml-secret-key-path", cmp.Or(os.Getenv("METALLB_ML_SECRET_KEY_PATH"), "/etc/ml_secret_key"), "directory whose file secretkey holds the key of the gossip (env METALLB_ML_SECRET_KEY_PATH)")
+	fs.BoolVar(&f.ignoreExcludeLabel, "ignore-exclude-lb", false, "announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers too")
+	fs.IntVar(&f.probePort, "health-probe-port", 17472, "port of /healthz and /readyz, on 127.0.0.1")
+	fs.IntVar(&f.metricsPort, "port", 9120, "port of /metrics; 0: none")
+	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "127.0.0.1", "address of /metrics")
+	return func(ctx context.Context, log *slog.Logger) error {
+		if portErr != nil {
+			return fmt.Errorf("environment variable METALLB_ML_BIND_PORT: %w", portErr)
+		}
+		return runSpeaker(ctx, f, log)
+	}
+}
+
+func (f *speakerFlags) check() (gossip netip.AddrPort, pods labels.Selector, err error) {
+	var errs []error
+	for _, required := range []struct{ value, flag, env string }{
+		{f.nodeName, "--node-name", "METALLB_NODE_NAME"}, {f.podName, "--pod-name", "METALLB_POD_NAME"},
+	} {
+		if required.value == "" {
+			errs = append(errs, fmt.Errorf("give %s (or the environment variable %s)", required.flag, required.env))
+		}
+	}
+	address, err := netip.ParseAddr(f.gossipAddress)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("--ml-bindaddr (or the environment variable METALLB_ML_BIND_ADDR): give the node's address: %w", err))
+	}
+	if f.gossipPort < 1 || f.gossipPort > 65535 {
+		errs = append(errs, fmt.Errorf("--ml-bindport: %d is no port", f.gossipPort))
+	}
+	pods, err = labels.Parse(f.gossipLabels)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("--ml-labels: %w", err))
+	}
+	return netip.AddrPortFrom(address.Unmap(), uint16(f.gossipPort)), pods, errors.Join(errs...)
+}
+
+func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
+	gossip, pods, err := f.check()
+	if err != nil {
+		return err
+	}
+	namespace, err := ownNamespace(f.namespace)
+	if err != nil {
+		return err
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return err
+	}
+	config.UserAgent = userAgent(node.Component)
+	config.WarningHandlerWithContext = rest.NoWarnings{} // that a kind is deprecated concerns those who write it
+	scheme := kruntime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), discoveryv1.AddToScheme(scheme), v1beta1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	api, err := cache.New(config, node.CacheOptions(scheme, namespace, pods))
+	if err != nil {
+		return err
+	}
+	events, err := typedcorev1.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	// Until the speaker has handed over, it goes on reading and telling: the context of those ends with this function.
+	background, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	broadcaster := record.NewBroadcaster(record.WithContext(background))
+	defer broadcaster.Shutdown()
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: events.Events("")})
+
+	counters, err := node.NewMetrics(metrics.Registry)
+	if err != nil {
+		return err
+	}
+	network, err := iface.Watch(iface.DefaultExclude, log)
+	if err != nil {
+		return err
+	}
+	defer network.Close()
+	ipv4, ipv6 := arp.New(counters, log), ndp.New(counters, log)
+	defer ipv4.Close()
+	defer ipv6.Close()
+	secret := filepath.Join(f.secretAt, "secretkey")
+	group, err := members.Start(members.Config{
+		Node: f.nodeName, Instance: f.podName, Address: gossip, Secret: readSecret(secret, log), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = group.Close() }()
+
+	n := node.New(node.Options{
+		Name: f.nodeName, Pod: f.podName, Class: f.class, Address: gossip.Addr(),
+		IgnoreExcludeLabel: f.ignoreExcludeLabel, Cache: api, Members: group, Network: network, ARP: ipv4, NDP: ipv6,
+		Recorder: broadcaster.NewRecorder(scheme, corev1.EventSource{Component: node.Component, Host: f.nodeName}),
+		Metrics:  counters, Log: log,
+	})
+	return runAll(ctx, background, n.Run,
+		func(ctx context.Context) error { return api.Start(ctx) },
+		func(ctx context.Context) error { return followSecret(ctx, secret, group.SetSecret, log) },
+		func(ctx context.Context) error { return serveHealth(ctx, f.probePort, n) },
+		func(ctx context.Context) error {
+			return serveMetrics(ctx, metricsAddress(f.metricsAddress, f.metricsPort))
+		},
+	)
+}
+
+// runAll runs main until ctx ends, and the others for as long as main runs. The first to fail ends them all.
+func runAll(ctx, background context.Context, main func(context.Context) error, others ...func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	background, end := context.WithCancel(background)
+	defer end()
+	errs := make([]error, len(others))
+	var wg sync.WaitGroup
+	for i, run := range others {
+		wg.Go(func() {
+			if err := run(background); err != nil && background.Err() == nil {
+				errs[i] = err
+				stop()
+			}
+		})
+	}
+	err := main(ctx)
+	end()
+	wg.Wait()
+	return errors.Join(append(errs, err)...)
+}
+
+// readSecret returns the key of the gossip as it is now; nothing where there is none yet.
+func readSecret(file string, log *slog.Logger) []byte {
+	b, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		log.Warn("cannot read the gossip key", "file", file, "error", err)
+	}
+	return b
+}
+
+// followSecret passes the key on when it has changed. The kubelet replaces the file behind a symbolic link some time after
+// the Secret has changed; there is no use in noticing that faster than this.
+func followSecret(ctx context.Context, file string, use func([]byte), log *slog.Logger) error {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	var last []byte
+	for {
+		select {
+		case <-tick.C:
+			if b := readSecret(file, log); !bytes.Equal(b, last) {
+				use(b)
+				last = b
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// serveHealth answers the kubelet's probes, from the host's loopback. The port is shared with the pod that follows this
+// one in an upgrade.
+func serveHealth(ctx context.Context, port int, n *node.Node) error {
+	mux := http.NewServeMux()
+	for path, check := range map[string]func() error{"/healthz": n.Healthy, "/readyz": n.Ready} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			if err := check(); err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+			_, _ = w.Write([]byte("ok"))
+		})
+	}
+	return serve(ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), mux)
+}
+
+func serveMetrics(ctx context.Context, address string) error {
+	if address == "0" {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
+	return serve(ctx, address, mux)
+}
+
+// serve serves HTTP on a port that a second speaker on this node can share, until the context ends.
+func serve(ctx context.Context, address string, h http.Handler) error {
+	shared := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		if e := c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}); e != nil {
+			return e
+		}
+		return err
+	}}
+	l, err := shared.Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package members
+
+import (
+	"bytes"
+	"context"
+	"log"
+	"log/slog"
+	"net/netip"
+	"strings"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// delegate is what memberlist calls. It is called with memberlist's lock held and may not call back; the nodes that it
+// is given may not be kept.
+type delegate struct{ m *Members }
+
+// NotifyJoin, NotifyUpdate and NotifyLeave keep the members that are alive.
+func (d delegate) NotifyJoin(n *memberlist.Node)   { d.set(n) }
+func (d delegate) NotifyUpdate(n *memberlist.Node) { d.set(n) }
+
+func (d delegate) NotifyLeave(n *memberlist.Node) {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	delete(d.m.known, n.Name)
+	d.m.config.Log.Info("member gone", "member", n.Name)
+	d.news()
+}
+
+func (d delegate) set(n *memberlist.Node) {
+	address, _ := netip.AddrFromSlice(n.Addr)
+	k := known{node: nodeOf(n.Name), address: address.Unmap(), meta: decodeMeta(n.Meta)}
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	_, old := d.m.known[n.Name]
+	d.m.known[n.Name] = k
+	if !old {
+		d.m.config.Log.Info("member alive", "member", n.Name, "address", k.address)
+	}
+	d.news()
+}
+
+// news wakes the reader of the view and the loop, which has keys to settle.
+func (d delegate) news() {
+	signal(d.m.changed)
+	signal(d.m.kick)
+}
+
+// NodeMeta is what the others are told about this member.
+func (d delegate) NodeMeta(int) []byte {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	return d.m.own.encode()
+}
+
+// Messages and states of our own are not gossiped.
+func (delegate) NotifyMsg([]byte)                {}
+func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
+func (delegate) LocalState(bool) []byte          { return nil }
+func (delegate) MergeRemoteState([]byte, bool)   {}
+
+// logger turns memberlist's lines into records, one level lower than it thinks of them: what it calls an error is a
+// packet that did not arrive.
+func logger(l *slog.Logger) *log.Logger {
+	return log.New(lines{l}, "", 0)
+}
+
+type lines struct{ log *slog.Logger }
+
+func (w lines) Write(b []byte) (int, error) {
+	level, text := slog.LevelDebug, string(bytes.TrimSpace(b))
+	for prefix, l := range map[string]slog.Level{
+		"[ERR] ": slog.LevelInfo, "[WARN] ": slog.LevelInfo, "[INFO] ": slog.LevelDebug, "[DEBUG] ": slog.LevelDebug - 4,
+	} {
+		if rest, ok := strings.CutPrefix(text, prefix); ok {
+			level, text = l, rest
+		}
+	}
+	w.log.Log(context.Background(), level, "gossip", "detail", strings.TrimPrefix(text, "memberlist: "))
+	return len(b), nil
+}

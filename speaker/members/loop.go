@@ -1,0 +1,132 @@
+package members
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"time"
+)
+
+// run joins peers, tells the others what is new about this member and moves keys on. What the others have been told
+// already is given.
+func (m *Members) run(ctx context.Context, told []byte) {
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	slots := make(chan struct{}, joinAtOnce)
+	for {
+		m.settleKeys()
+		told = m.tell(told)
+		for _, p := range m.missing() {
+			m.joins.Go(func() { m.join(ctx, p, slots) })
+		}
+		m.checkJoined()
+		select {
+		case <-tick.C:
+		case <-m.kick:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// missing returns the peers that no member is known at and that are due to be tried; they are now.
+func (m *Members) missing() []target {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	there := map[target]bool{}
+	for name, k := range m.known {
+		there[target{address: k.address}] = true
+		there[target{name: name}] = true
+	}
+	var out []target
+	for _, p := range m.peers {
+		if last := m.tried[p]; !there[p] && !last.running && time.Since(last.ended) >= joinEvery {
+			m.tried[p] = attempt{running: true}
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// join exchanges all that is known with a peer.
+func (m *Members) join(ctx context.Context, p target, slots chan struct{}) {
+	select {
+	case slots <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() {
+		<-slots
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.tried[p] = attempt{ended: time.Now()}
+	}()
+	at := netip.AddrPortFrom(p.address, m.config.Address.Port()).String()
+	if p.name != "" {
+		at = p.name + "/" + m.transport.loopback(p.name).String() // memberlist's way to say a name
+	}
+	if _, err := m.list.Join([]string{at}); err != nil {
+		m.config.Log.Debug("cannot join a peer", "peer", at, "error", err)
+	}
+}
+
+// checkJoined notices that a member of another node is known, or that there is nobody to know. A sibling on this node will
+// do if it is ready, because it has joined then.
+func (m *Members) checkJoined() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.joined {
+		return
+	}
+	for name, k := range m.known {
+		if k.node != m.config.Node || name != m.name && k.meta.Ready {
+			m.joined = true
+			m.config.Log.Info("joined the group of speakers", "member", name)
+			break
+		}
+	}
+	wait, since := aloneUnknown, m.asked
+	if len(m.peers) > 0 {
+		wait = aloneUnreachable
+		if reached := time.Unix(0, m.transport.lastReached.Load()); reached.After(since) {
+			since = reached
+		}
+	}
+	if !m.joined && !m.asked.IsZero() && time.Since(since) >= wait {
+		m.joined = true
+		m.config.Log.Info("no other speaker can be reached, going on alone", "peers", len(m.peers))
+	}
+	if m.joined {
+		signal(m.changed)
+	}
+}
+
+// settleKeys moves a change of keys on.
+func (m *Members) settleKeys() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var others []meta
+	for name, k := range m.known {
+		if name != m.name {
+			others = append(others, k.meta)
+		}
+	}
+	if m.keys.advance(others, time.Now()) {
+		m.config.Log.Info("gossip keys have moved on", "writes", m.keys.writing.id(), "reads", len(m.keys.readable))
+	}
+	if err := m.keys.apply(m.ring); err != nil {
+		m.config.Log.Error("cannot set the gossip keys", "error", err)
+	}
+	m.keys.describe(&m.own)
+}
+
+// tell gossips this member's data if it differs from what was told last, and returns what has been told.
+func (m *Members) tell(last []byte) []byte {
+	m.mu.Lock()
+	now := m.own.encode()
+	m.mu.Unlock()
+	if !bytes.Equal(now, last) {
+		_ = m.list.UpdateNode(time.Millisecond) // an error says only that nobody has confirmed it that soon
+	}
+	return now
+}

@@ -1,0 +1,283 @@
+// Package members knows which speakers are alive, by gossip over the LAN (SWIM, in the form of hashicorp/memberlist).
+// It owns the gossip port. It knows nothing of Kubernetes, addresses or elections: where peers may be found is fed in,
+// which nodes are alive comes out.
+package members
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// Config says who a member is.
+type Config struct {
+	// Node that the member runs on, and Instance, unique on the node for as long as the process lives: two members of one
+	// node exist side by side during an upgrade.
+	Node, Instance string
+	// Address and port to gossip on; all members use the same port.
+	Address netip.AddrPort
+	// Secret is the content of the gossip Secret; empty when there is none yet.
+	Secret []byte
+	Log    *slog.Logger
+}
+
+// View is what a member knows of the others at one moment.
+type View struct {
+	// Nodes that are alive and ready to announce, sorted by name. The own node is among them once SetReady was called.
+	Nodes []string
+	// Joined: at least one peer has been talked to, or there was none to talk to for long enough. Before that a member
+	// knows nothing and must not act. It does not end.
+	Joined bool
+	// Sibling: another member on the own node is alive and ready.
+	Sibling bool
+}
+
+const (
+	// aloneUnknown is how long a member waits for the address of a peer before it believes itself alone.
+	aloneUnknown = time.Second
+	// aloneUnreachable is how long it tries to reach the peers that it knows of. After a power cut all of them may be
+	// away, and somebody must own the addresses. A peer that accepts connections is there and is waited for, even if it
+	// cannot be talked to.
+	aloneUnreachable = 5 * time.Second
+	// joinEvery is the time between two attempts to join a peer that is missing.
+	joinEvery = time.Second
+	// look is how often to see whether something is due.
+	look = 100 * time.Millisecond
+	// joinAtOnce bounds the attempts that run together.
+	joinAtOnce = 8
+)
+
+// Members is a member of the group.
+type Members struct {
+	config    Config
+	name      string // node and instance
+	transport *transport
+	list      *memberlist.Memberlist
+	ring      *memberlist.Keyring
+	changed   chan struct{}
+	kick      chan struct{} // size 1: there is something for the loop to do
+	stop      context.CancelFunc
+	loop      sync.WaitGroup
+	joins     sync.WaitGroup
+	ending    sync.Mutex // Leave and Close
+	closed    bool
+
+	mu     sync.Mutex
+	known  map[string]known // alive members by name, this one included
+	own    meta             // as it should be
+	keys   keys
+	peers  []target
+	tried  map[target]attempt
+	asked  time.Time // when SetPeers was first called
+	joined bool
+}
+
+// target is where a member may be found: any at an address, or one on the own node by name.
+type target struct {
+	address netip.Addr
+	name    string
+}
+
+// attempt to join a target.
+type attempt struct {
+	running bool
+	ended   time.Time
+}
+
+// known is what is kept of a member.
+type known struct {
+	node    string
+	address netip.Addr
+	meta    meta
+}
+
+// tune sets the failure detection of a LAN. memberlist's own profile for it needs 4 to 8 s to see that a machine has been
+// switched off, its local one 5 s. Here, with three members, the survivors see it after
+//
+//	the probe that meets it        0 to 600 ms, each of two peers in turn every 300 ms
+//	its answer missing             300 ms; a probe has failed only when a ping, a ping by way of another member and one
+//	                               over TCP have all got nothing
+//	the suspicion                  900 ms (3 x 300 ms), in which the suspect can speak up, once a second member
+//	                               confirms it; at most 1.8 s if none does
+//
+// which is 1.2 to 2 s. What keeps this safe is that a busy member is not a dead one: any answer within 300 ms, by any of
+// three ways, or a single word within the suspicion clears it. A member that notices that it is itself slow probes less
+// often, up to four times (awareness); memberlist's default of eight would make a busy group blind for seconds.
+func tune(c *memberlist.Config) {
+	c.ProbeInterval = 300 * time.Millisecond
+	c.ProbeTimeout = 150 * time.Millisecond // before the other two ways are tried
+	c.SuspicionMult = 3
+	c.SuspicionMaxTimeoutMult = 2
+	c.AwarenessMaxMultiplier = 4
+	c.IndirectChecks = 3
+	c.GossipInterval = 50 * time.Millisecond // nothing is sent when there is nothing to say
+	c.GossipNodes = 3
+	c.RetransmitMult = 4
+	c.PushPullInterval = 15 * time.Second
+	c.TCPTimeout = 2 * time.Second
+	c.GossipToTheDeadTime = 30 * time.Second
+	c.EnableCompression = false // it costs more than it saves
+	c.UDPBufferSize = 1200      // with our header and the encryption's overhead within 1472, an Ethernet frame's worth
+}
+
+// Start becomes a member. It returns at once; View says when others have been found.
+func Start(c Config) (*Members, error) {
+	name := memberName(c.Node, c.Instance)
+	if c.Node == "" || c.Instance == "" || strings.ContainsAny(c.Node+c.Instance, "@/") || len(name) > 255 {
+		return nil, fmt.Errorf("gossip needs the names of the node and the instance, without @ and / and at most 254 bytes together; got %q and %q",
+			c.Node, c.Instance)
+	}
+	if !c.Address.IsValid() {
+		return nil, errors.New("gossip needs the address and port to listen on, such as 192.0.2.1:7946")
+	}
+	t, err := listen(name, c.Address, c.Log)
+	if err != nil {
+		return nil, err
+	}
+	m := &Members{
+		config: c, name: name, transport: t, changed: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+		known: map[string]known{}, tried: map[target]attempt{}, keys: newKeys(c.Secret),
+	}
+	m.keys.describe(&m.own)
+	if m.ring, err = memberlist.NewKeyring(nil, m.keys.writing[:]); err == nil {
+		mc := memberlist.DefaultLANConfig()
+		tune(mc)
+		mc.Name, mc.Transport, mc.Keyring = name, t, m.ring
+		mc.Delegate, mc.Events = delegate{m}, delegate{m}
+		mc.Logger = logger(c.Log)
+		m.list, err = memberlist.Create(mc)
+	}
+	if err != nil {
+		return nil, errors.Join(err, t.Shutdown())
+	}
+	if m.keys.writing == openKey {
+		c.Log.Warn("no gossip key yet, gossip can be read and forged by others on the network; the controller makes the Secret")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m.stop = cancel
+	told := m.own.encode()
+	m.loop.Go(func() { m.run(ctx, told) })
+	return m, nil
+}
+
+// Changed signals that View has something new.
+func (m *Members) Changed() <-chan struct{} { return m.changed }
+
+// View returns what is known now.
+func (m *Members) View() View {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := View{Joined: m.joined}
+	for name, k := range m.known {
+		if k.meta.Ready {
+			v.Nodes = append(v.Nodes, k.node)
+			v.Sibling = v.Sibling || k.node == m.config.Node && name != m.name
+		}
+	}
+	slices.Sort(v.Nodes)
+	v.Nodes = slices.Compact(v.Nodes)
+	return v
+}
+
+// SetPeers says where others may be found: the addresses of all nodes that should have a speaker, and the instances on
+// the own node. The own address and instance, and members that are known already, are left out; the others are tried
+// again and again.
+func (m *Members) SetPeers(addresses []netip.Addr, instances []string) {
+	var peers []target
+	for _, a := range addresses {
+		if a = a.Unmap(); a.IsValid() && a != m.config.Address.Addr().Unmap() {
+			peers = append(peers, target{address: a})
+		}
+	}
+	for _, i := range instances {
+		if i != m.config.Instance {
+			peers = append(peers, target{name: memberName(m.config.Node, i)})
+		}
+	}
+	slices.SortFunc(peers, func(a, b target) int {
+		return cmp.Or(a.address.Compare(b.address), strings.Compare(a.name, b.name))
+	})
+	peers = slices.Compact(peers)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.asked.IsZero() {
+		m.asked = time.Now()
+	} else if slices.Equal(peers, m.peers) {
+		return
+	}
+	m.peers = peers
+	maps.DeleteFunc(m.tried, func(t target, _ attempt) bool { return !slices.Contains(peers, t) })
+	signal(m.kick)
+}
+
+// SetSecret takes the content of the gossip Secret as it is now.
+func (m *Members) SetSecret(secret []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.keys.learn(secret, time.Now()) {
+		m.config.Log.Info("a new gossip key is known", "key", m.keys.newest().id())
+		m.keys.describe(&m.own)
+		signal(m.kick)
+	}
+}
+
+// SetReady says whether this member can announce. Only ready members count as alive nodes, for the others and for itself.
+func (m *Members) SetReady(ready bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.own.Ready != ready {
+		m.own.Ready = ready
+		signal(m.kick)
+	}
+}
+
+// Leave tells the others that this member goes, so that they take over at once, and waits until somebody has heard it or
+// the time is over. Close must follow.
+func (m *Members) Leave(timeout time.Duration) error {
+	m.ending.Lock()
+	defer m.ending.Unlock()
+	if m.closed {
+		return errors.New("not a member any more")
+	}
+	m.stop()
+	m.loop.Wait()
+	return m.list.Leave(timeout)
+}
+
+// Close ends the membership. Without Leave the others find out by themselves, as they would after a crash.
+func (m *Members) Close() error {
+	m.ending.Lock()
+	defer m.ending.Unlock()
+	m.closed = true
+	m.stop()
+	m.loop.Wait()
+	err := m.list.Shutdown()
+	m.joins.Wait()
+	return err
+}
+
+// memberName is the name of a member, unique in the group.
+func memberName(node, instance string) string { return instance + "@" + node }
+
+// nodeOf is the inverse.
+func nodeOf(member string) string {
+	_, node, _ := strings.Cut(member, "@")
+	return node
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

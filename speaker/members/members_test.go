@@ -1,0 +1,363 @@
+package members
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+
+// group starts members on loopback addresses and a port of their own.
+type group struct {
+	t     *testing.T
+	net   int // third octet, so that tests do not meet
+	peers []netip.Addr
+
+	instances map[int][]string // by node, as far as they are known when one starts
+}
+
+func newGroup(t *testing.T, net, nodes int) *group {
+	g := &group{t: t, net: net, instances: map[int][]string{}}
+	for i := range nodes {
+		g.peers = append(g.peers, g.address(i))
+	}
+	return g
+}
+
+func (g *group) address(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{127, 0, byte(g.net), byte(i + 1)})
+}
+
+func (g *group) port() uint16 { return 7946 + uint16(g.net) }
+
+func node(i int) string { return fmt.Sprintf("node-%d", i) }
+
+func (g *group) start(i int, instance, secret string) *Members {
+	g.t.Helper()
+	log := quiet
+	if os.Getenv("METALLB_TEST_VERBOSE") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("self", instance+"@"+node(i))
+	}
+	m, err := Start(Config{
+		Node: node(i), Instance: instance, Secret: []byte(secret), Log: log,
+		Address: netip.AddrPortFrom(g.address(i), g.port()),
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = m.Close() })
+	m.SetReady(true)
+	g.instances[i] = append(g.instances[i], instance)
+	m.SetPeers(g.peers, g.instances[i])
+	return m
+}
+
+// wait returns how long it took until the view is as wanted.
+func wait(t *testing.T, m *Members, within time.Duration, what string, ok func(View) bool) time.Duration {
+	t.Helper()
+	start := time.Now()
+	for timeout := time.After(within); !ok(m.View()); {
+		select {
+		case <-m.Changed():
+		case <-timeout:
+			t.Fatalf("not within %v: %s; view %+v", within, what, m.View())
+		}
+	}
+	return time.Since(start)
+}
+
+// sees is the view of a member that has joined and knows these nodes to be alive.
+func sees(nodes ...int) func(View) bool {
+	var names []string
+	for _, n := range nodes {
+		names = append(names, node(n))
+	}
+	return func(v View) bool { return v.Joined && slices.Equal(v.Nodes, names) }
+}
+
+// never fails the test if a view is not as it should be at any time until stopped.
+func never(t *testing.T, what string, ms []*Members, bad func(View) bool) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			for i, m := range ms {
+				if v := m.View(); bad(v) {
+					t.Errorf("%s: member %d saw %+v", what, i, v)
+					return
+				}
+			}
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
+func TestMembersFindOneAnotherAndNoticeWhoGoes(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 1, 3)
+	ms := []*Members{g.start(0, "a", "secret"), g.start(1, "a", "secret"), g.start(2, "a", "secret")}
+	for i, m := range ms {
+		t.Logf("member %d has found the others after %v", i, wait(t, m, 5*time.Second, "all found", sees(0, 1, 2)).Round(time.Millisecond))
+	}
+
+	ms[1].SetReady(false)
+	took := wait(t, ms[0], 2*time.Second, "not ready is not alive", sees(0, 2))
+	wait(t, ms[1], 2*time.Second, "not for itself either", sees(0, 2))
+	t.Logf("not ready: seen after %v", took.Round(time.Millisecond))
+	ms[1].SetReady(true)
+	wait(t, ms[2], 2*time.Second, "ready again", sees(0, 1, 2))
+
+	start := time.Now()
+	if err := ms[2].Leave(time.Second); err != nil {
+		t.Error(err)
+	}
+	left := time.Since(start)
+	wait(t, ms[0], time.Second, "one has left", sees(0, 1))
+	wait(t, ms[1], time.Second, "one has left", sees(0, 1))
+	t.Logf("Leave took %v; all know after %v", left.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
+	if err := ms[2].Close(); err != nil {
+		t.Error(err)
+	}
+
+	again := g.start(2, "b", "secret")
+	wait(t, again, 3*time.Second, "back with another instance", sees(0, 1, 2))
+	wait(t, ms[0], 3*time.Second, "back with another instance", sees(0, 1, 2))
+}
+
+// A crash: sockets are closed without a word. Times are reported, the bound is only there to fail.
+func TestHowFastACrashIsNoticed(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{2, 3, 5} {
+		t.Run(fmt.Sprintf("%d members", n), func(t *testing.T) {
+			var all []time.Duration
+			for run := range 3 {
+				g := newGroup(t, 20+10*run+n, n)
+				var ms []*Members
+				var nodes []int
+				for i := range n {
+					ms = append(ms, g.start(i, "a", "secret"))
+					nodes = append(nodes, i)
+				}
+				for _, m := range ms {
+					wait(t, m, 5*time.Second, "all found", sees(nodes...))
+				}
+				time.Sleep(time.Duration(run) * 170 * time.Millisecond) // another phase of the probes
+				start := time.Now()
+				if err := ms[0].Close(); err != nil {
+					t.Fatal(err)
+				}
+				for _, m := range ms[1:] {
+					wait(t, m, 6*time.Second, "the crash is noticed", sees(nodes[1:]...))
+				}
+				all = append(all, time.Since(start).Round(10*time.Millisecond))
+				for _, m := range ms[1:] {
+					_ = m.Close()
+				}
+			}
+			t.Logf("all survivors know after %v", all)
+		})
+	}
+}
+
+// Two pods on one node during an upgrade: the others never see the node dead, whichever of them leaves, and however.
+func TestANodeIsAliveWhileAnyOfItsInstancesIs(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*Members) error{
+		"the old one leaves":  func(m *Members) error { return m.Leave(time.Second) },
+		"the old one crashes": func(*Members) error { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGroup(t, 60+len(name)%2, 3)
+			others := []*Members{g.start(0, "a", "secret"), g.start(1, "a", "secret")}
+			old := g.start(2, "old", "secret")
+			for _, m := range append(others, old) {
+				wait(t, m, 5*time.Second, "all found", sees(0, 1, 2))
+			}
+			stop := never(t, "node-2 was taken for dead", others, func(v View) bool { return !slices.Contains(v.Nodes, node(2)) })
+			newer := g.start(2, "new", "secret")
+			wait(t, newer, 5*time.Second, "the new one has joined", sees(0, 1, 2))
+			wait(t, newer, 5*time.Second, "and knows its sibling", func(v View) bool { return v.Sibling })
+			wait(t, old, 5*time.Second, "as does the old one", func(v View) bool { return v.Sibling })
+			time.Sleep(3 * time.Second) // several rounds of probes to both, over one port
+			if err := end(old); err != nil {
+				t.Error(err)
+			}
+			if err := old.Close(); err != nil {
+				t.Error(err)
+			}
+			wait(t, newer, 6*time.Second, "the sibling is gone", func(v View) bool { return !v.Sibling })
+			time.Sleep(3 * time.Second)
+			stop()
+			for _, m := range append(others, newer) {
+				wait(t, m, 0, "nothing has changed", sees(0, 1, 2))
+			}
+		})
+	}
+}
+
+func TestAMemberThatIsNotReadyDoesNotStandForItsNode(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 70, 2)
+	a, old := g.start(0, "a", "secret"), g.start(1, "old", "secret")
+	wait(t, a, 5*time.Second, "found", sees(0, 1))
+	newer := g.start(1, "new", "secret")
+	newer.SetReady(false)
+	wait(t, newer, 5*time.Second, "joined", sees(0, 1))
+	if newer.View().Sibling != true || old.View().Sibling {
+		t.Error("only the ready one is a sibling to rely on")
+	}
+	old.SetReady(false)
+	wait(t, a, 2*time.Second, "no ready instance is left", sees(0))
+}
+
+// A cluster of one node: nobody else tells the two of each other.
+func TestSiblingsOfASingleNodeFindOneAnother(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 71, 1)
+	old := g.start(0, "old", "secret")
+	wait(t, old, 5*time.Second, "alone", sees(0))
+	newer := g.start(0, "new", "secret")
+	took := wait(t, newer, 5*time.Second, "joined by way of its sibling", func(v View) bool { return v.Joined && v.Sibling })
+	wait(t, old, time.Second, "known to its sibling", func(v View) bool { return v.Sibling })
+	if took >= aloneUnknown {
+		t.Errorf("joined after %v only", took)
+	}
+	if err := old.Leave(time.Second); err != nil {
+		t.Error(err)
+	}
+	wait(t, newer, time.Second, "the sibling has left", func(v View) bool { return !v.Sibling && len(v.Nodes) == 1 })
+}
+
+func TestJoined(t *testing.T) {
+	t.Parallel()
+	t.Run("not before peers are known to be looked for", func(t *testing.T) {
+		t.Parallel()
+		g := newGroup(t, 80, 0)
+		m, err := Start(Config{Node: "node", Instance: "a", Address: netip.AddrPortFrom(g.address(0), g.port()), Log: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = m.Close() }()
+		time.Sleep(aloneUnknown + 300*time.Millisecond)
+		if m.View().Joined {
+			t.Error("joined although nobody said where to look")
+		}
+		m.SetPeers(nil, nil)
+		wait(t, m, 3*time.Second, "alone", func(v View) bool { return v.Joined })
+	})
+	t.Run("alone without peers after a short while", func(t *testing.T) {
+		t.Parallel()
+		g := newGroup(t, 81, 1) // its own address only
+		m := g.start(0, "a", "secret")
+		took := wait(t, m, 4*time.Second, "alone", sees(0))
+		if took < aloneUnknown-50*time.Millisecond {
+			t.Errorf("believed itself alone after %v", took)
+		}
+	})
+	t.Run("alone with peers that cannot be reached only after a while", func(t *testing.T) {
+		t.Parallel()
+		g := newGroup(t, 82, 3)
+		m := g.start(0, "a", "secret")
+		took := wait(t, m, 12*time.Second, "alone", sees(0))
+		if took < aloneUnreachable-50*time.Millisecond {
+			t.Errorf("believed itself alone after %v", took)
+		}
+		t.Logf("alone after %v", took.Round(time.Millisecond))
+	})
+	t.Run("never alone while a peer is there that cannot be talked to", func(t *testing.T) {
+		t.Parallel()
+		g := newGroup(t, 83, 2)
+		other := g.start(0, "a", "another secret")
+		wait(t, other, 12*time.Second, "the first is alone", sees(0))
+		m := g.start(1, "a", "secret")
+		time.Sleep(aloneUnreachable + 2*time.Second)
+		if m.View().Joined {
+			t.Error("joined with another key, or believed itself alone beside a live peer")
+		}
+		if !slices.Equal(other.View().Nodes, []string{node(0)}) {
+			t.Errorf("a member with another key was let in: %+v", other.View())
+		}
+	})
+}
+
+func TestTheKeyComesLateAndChanges(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 90, 3)
+	ms := []*Members{g.start(0, "a", ""), g.start(1, "a", ""), g.start(2, "a", "")}
+	for _, m := range ms {
+		wait(t, m, 5*time.Second, "all found in the open", sees(0, 1, 2))
+	}
+	stop := never(t, "a member was lost by the change of keys", ms, func(v View) bool { return len(v.Nodes) != 3 })
+	uses := func(m *Members, secret string) bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.keys.writing == keyOf([]byte(secret)) && len(m.ring.GetKeys()) == 1
+	}
+	for _, secret := range []string{"first\n", "second"} {
+		for _, m := range ms {
+			if uses(m, secret) {
+				t.Error("a key is used before all members have it")
+			}
+			m.SetSecret([]byte(secret))
+			time.Sleep(300 * time.Millisecond)
+		}
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if !slices.ContainsFunc(ms, func(m *Members) bool { return !uses(m, secret) }) {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("not all members use %q", secret)
+			}
+		}
+		time.Sleep(time.Second) // several rounds of probes
+	}
+	stop()
+	// Whoever has no key, or the old one, is out.
+	for i, secret := range []string{"", "first"} {
+		g.peers = append(g.peers, g.address(3+i))
+		m := g.start(3+i, "a", secret)
+		time.Sleep(time.Second)
+		if m.View().Joined || len(ms[0].View().Nodes) != 3 {
+			t.Errorf("a member with secret %q was let in", secret)
+		}
+		_ = m.Close()
+	}
+}
+
+func TestStartRefusesWhatCannotWork(t *testing.T) {
+	for name, c := range map[string]Config{
+		"no node":              {Instance: "a"},
+		"no instance":          {Node: "a"},
+		"a node with a slash":  {Node: "a/b", Instance: "c"},
+		"a pod with an at":     {Node: "a", Instance: "c@d"},
+		"names that are long":  {Node: strings.Repeat("n", 200), Instance: strings.Repeat("i", 60)},
+		"an address not here":  {Node: "a", Instance: "b", Address: netip.MustParseAddrPort("192.0.2.1:7946")},
+		"an address not given": {Node: "a", Instance: "b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.Log = quiet
+			m, err := Start(c)
+			if err == nil {
+				_ = m.Close()
+				t.Fatal("no error")
+			}
+			t.Log(err)
+		})
+	}
+}

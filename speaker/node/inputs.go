@@ -1,0 +1,282 @@
+package node
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"metallb.io/operator/internal/announce"
+	"metallb.io/operator/internal/lbservice"
+)
+
+// inputs keeps what the API server says in the form that a plan needs, and signals when something has changed that a plan
+// depends on.
+type inputs struct {
+	class     string
+	node, pod string
+	address   netip.Addr
+	changed   chan struct{} // size 1
+
+	mu            sync.Mutex
+	services      map[types.NamespacedName]service
+	slices        map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice // by Service
+	nodes         map[string]announce.Node
+	pods          map[string]*corev1.Pod
+	configChanged bool
+}
+
+// service is a Service that is ours and has addresses.
+type service struct {
+	announce.Service
+	uid types.UID
+}
+
+func newInputs(class, node, pod string, address netip.Addr) *inputs {
+	return &inputs{
+		class: class, node: node, pod: pod, address: address, changed: make(chan struct{}, 1),
+		services: map[types.NamespacedName]service{}, slices: map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice{},
+		nodes: map[string]announce.Node{}, pods: map[string]*corev1.Pod{}, configChanged: true,
+	}
+}
+
+// signal must be called with the change made.
+func (in *inputs) signal() {
+	select {
+	case in.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (in *inputs) setService(svc *corev1.Service) {
+	key := types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
+	addresses := lbservice.Addresses(svc)
+	if !lbservice.Ours(svc, in.class) || len(addresses) == 0 {
+		in.deleteService(svc)
+		return
+	}
+	pool, _ := lbservice.Annotation(svc, lbservice.AllocatedFrom)
+	s := service{uid: svc.UID, Service: announce.Service{
+		Name: key.String(), Labels: labels.Set(svc.Labels), Addresses: addresses, Pool: pool,
+		Local: svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
+	}}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	s.Endpoints = in.endpoints(key)
+	if old, ok := in.services[key]; !ok || !reflect.DeepEqual(old, s) {
+		in.services[key] = s
+		in.signal()
+	}
+}
+
+func (in *inputs) deleteService(svc *corev1.Service) {
+	key := types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if _, ok := in.services[key]; ok {
+		delete(in.services, key)
+		in.signal()
+	}
+}
+
+// endpoints of a Service; mu is held.
+func (in *inputs) endpoints(key types.NamespacedName) announce.Endpoints {
+	var all []*discoveryv1.EndpointSlice
+	for _, s := range in.slices[key] {
+		all = append(all, s)
+	}
+	return lbservice.Endpoints(all...)
+}
+
+// serviceOf is the Service that a slice belongs to (label kubernetes.io/service-name).
+func serviceOf(s *discoveryv1.EndpointSlice) types.NamespacedName {
+	return types.NamespacedName{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
+}
+
+func (in *inputs) setSlice(s *discoveryv1.EndpointSlice) {
+	key := serviceOf(s)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.slices[key] == nil {
+		in.slices[key] = map[string]*discoveryv1.EndpointSlice{}
+	}
+	in.slices[key][s.Name] = s
+	in.refresh(key)
+}
+
+func (in *inputs) deleteSlice(s *discoveryv1.EndpointSlice) {
+	key := serviceOf(s)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.slices[key], s.Name)
+	if len(in.slices[key]) == 0 {
+		delete(in.slices, key)
+	}
+	in.refresh(key)
+}
+
+// refresh brings a Service's endpoints up to date, if it is one of ours; mu is held.
+func (in *inputs) refresh(key types.NamespacedName) {
+	s, ok := in.services[key]
+	if !ok {
+		return
+	}
+	if e := in.endpoints(key); e.Any != s.Endpoints.Any || !slices.Equal(e.Nodes, s.Endpoints.Nodes) {
+		s.Endpoints = e
+		in.services[key] = s
+		in.signal()
+	}
+}
+
+func (in *inputs) setNode(n *corev1.Node) {
+	x := announce.Node{Name: n.Name, Labels: labels.Set(n.Labels), Cordoned: n.Spec.Unschedulable}
+	for _, a := range n.Status.Addresses {
+		if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
+			x.Addresses = append(x.Addresses, ip.Unmap())
+		}
+	}
+	for _, c := range n.Status.Conditions {
+		x.NetworkUnavailable = x.NetworkUnavailable || c.Type == corev1.NodeNetworkUnavailable && c.Status == corev1.ConditionTrue
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if old, ok := in.nodes[x.Name]; !ok || !reflect.DeepEqual(old, x) {
+		in.nodes[x.Name] = x
+		in.signal()
+	}
+}
+
+func (in *inputs) deleteNode(n *corev1.Node) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.nodes, n.Name)
+	in.signal()
+}
+
+func (in *inputs) setPod(p *corev1.Pod) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	before := in.peersLocked()
+	in.pods[p.Name] = p
+	if !reflect.DeepEqual(before, in.peersLocked()) {
+		in.signal()
+	}
+}
+
+func (in *inputs) deletePod(p *corev1.Pod) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.pods, p.Name)
+	in.signal()
+}
+
+// peers says where other speakers are: the addresses of their nodes, and the pods of this node.
+type peers struct {
+	addresses []netip.Addr
+	pods      []string
+}
+
+func (in *inputs) peers() peers {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.peersLocked()
+}
+
+// peersLocked is peers, sorted, with mu held.
+func (in *inputs) peersLocked() peers {
+	var out peers
+	for _, p := range in.pods {
+		if over(p) {
+			continue
+		}
+		if p.Spec.NodeName == in.node {
+			out.pods = append(out.pods, p.Name)
+		}
+		for _, h := range p.Status.HostIPs {
+			if a, err := netip.ParseAddr(h.IP); err == nil && a.Unmap().Is4() == in.address.Is4() {
+				out.addresses = append(out.addresses, a.Unmap())
+				break
+			}
+		}
+	}
+	slices.Sort(out.pods)
+	slices.SortFunc(out.addresses, netip.Addr.Compare)
+	out.addresses = slices.Compact(out.addresses)
+	return out
+}
+
+// over reports whether a pod runs no more and never will.
+func over(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+}
+
+// hasSuccessor reports whether there is a younger speaker on this node, which is to take over.
+func (in *inputs) hasSuccessor() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	own, ok := in.pods[in.pod]
+	if !ok {
+		return false
+	}
+	for _, p := range in.pods {
+		if p.Spec.NodeName == in.node && !over(p) && p.DeletionTimestamp == nil && own.CreationTimestamp.Before(&p.CreationTimestamp) {
+			return true
+		}
+	}
+	return false
+}
+
+// changeConfig notes that the configuration must be read again.
+func (in *inputs) changeConfig() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.configChanged = true
+	in.signal()
+}
+
+// retryConfig notes the same, for the next round whenever it is.
+func (in *inputs) retryConfig() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.configChanged = true
+}
+
+// takeConfigChanged reports whether the configuration must be read again, and that it will be.
+func (in *inputs) takeConfigChanged() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	was := in.configChanged
+	in.configChanged = false
+	return was
+}
+
+// gather puts Services and Nodes into a snapshot. What they point at is never changed afterwards.
+func (in *inputs) gather(s *announce.Snapshot) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	s.Services = make([]announce.Service, 0, len(in.services))
+	for _, x := range in.services {
+		s.Services = append(s.Services, x.Service)
+	}
+	s.Nodes = make([]announce.Node, 0, len(in.nodes))
+	for _, x := range in.nodes {
+		s.Nodes = append(s.Nodes, x)
+	}
+}
+
+// reference is what an event about a Service refers to; nil if it is gone.
+func (in *inputs) reference(name string) *corev1.ObjectReference {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	key := splitName(name)
+	s, ok := in.services[key]
+	if !ok {
+		return nil
+	}
+	return &corev1.ObjectReference{Kind: "Service", APIVersion: "v1", Namespace: key.Namespace, Name: key.Name, UID: s.uid}
+}

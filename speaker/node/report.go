@@ -1,0 +1,117 @@
+package node
+
+import (
+	"net/netip"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+
+	"metallb.io/operator/internal/announce"
+	"metallb.io/operator/internal/l2"
+	"metallb.io/operator/internal/obs"
+)
+
+// Component is the name that events come from.
+const Component = "metallb-speaker"
+
+// The reasons of the events, as users know them.
+const (
+	eventNodeAssigned   = "nodeAssigned"
+	eventAnnounceFailed = "announceFailed"
+)
+
+const protocolLayer2 = "layer2"
+
+// line is something reported about an address of a Service; while it holds it is not reported again.
+type line struct {
+	service string
+	address netip.Addr
+	reason  announce.Reason
+}
+
+// notAnswered: planned for this node, and no responder answers for it.
+const notAnswered announce.Reason = "NotAnswered"
+
+// report tells what has changed: metrics for all, events for users. With a sibling on the node, which announces the same,
+// an address has not come here just now.
+func (n *Node) report(d announce.Desired, running []l2.Entry, sibling bool) {
+	answered := map[netip.Addr]bool{}
+	for _, e := range running {
+		answered[e.Address] = true
+	}
+	now := map[line]bool{}
+	for _, w := range d.Why {
+		l := line{w.Service, w.Address, w.Reason}
+		switch {
+		case w.Reason == announce.Announced && !answered[w.Address]:
+			l.reason = notAnswered
+		case w.Reason != announce.Announced && w.Reason != announce.NoInterface:
+			continue
+		}
+		now[l] = true
+		if !n.reported[l] {
+			n.begin(l, w, sibling)
+		}
+	}
+	for l := range n.reported {
+		if !now[l] && l.reason == announce.Announced {
+			n.Metrics.announced.DeleteLabelValues(l.service, protocolLayer2, n.Name, l.address.String())
+			n.Log.Info("announces no more", obs.KeyService, l.service, obs.KeyAddress, l.address.String())
+		}
+	}
+	n.reported = now
+}
+
+// begin reports one line for the first time.
+func (n *Node) begin(l line, w announce.Why, sibling bool) {
+	n.Log.Info("announcement", obs.KeyService, l.service, obs.KeyAddress, l.address.String(), obs.KeyReason, string(l.reason))
+	ref := n.inputs.reference(l.service)
+	switch l.reason {
+	case announce.Announced:
+		n.Metrics.announced.WithLabelValues(l.service, protocolLayer2, n.Name, l.address.String()).Set(1)
+		if ref != nil && !sibling {
+			n.Recorder.Eventf(ref, corev1.EventTypeNormal, eventNodeAssigned, "node %s announces %s by %s", n.Name, l.address, protocolLayer2)
+		}
+	case announce.NoInterface:
+		if ref != nil {
+			n.Recorder.Event(ref, corev1.EventTypeWarning, eventAnnounceFailed, w.Message)
+		}
+	}
+}
+
+// Metrics are what a speaker counts.
+type Metrics struct {
+	announced                       *prometheus.GaugeVec
+	requests, responses, gratuitous *prometheus.CounterVec
+}
+
+// NewMetrics registers the metrics, under the names that users' dashboards have.
+func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
+	counter := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "metallb", Subsystem: "layer2", Name: name, Help: help}, []string{"ip"})
+	}
+	m := &Metrics{
+		announced: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "metallb", Subsystem: "speaker", Name: "announced",
+			Help: "1 for each address of a Service that this node announces, by protocol.",
+		}, []string{"service", "protocol", "node", "ip"}),
+		requests:   counter("requests_received", "Requests for the hardware address of an address announced here."),
+		responses:  counter("responses_sent", "Answers sent to such requests."),
+		gratuitous: counter("gratuitous_sent", "Gratuitous frames sent for an address announced here."),
+	}
+	for _, c := range []prometheus.Collector{m.announced, m.requests, m.responses, m.gratuitous} {
+		if err := r.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// RequestReceived counts a request; it and the next two make Metrics a l2.Meter.
+func (m *Metrics) RequestReceived(a netip.Addr) { m.requests.WithLabelValues(a.String()).Inc() }
+
+// ResponseSent counts an answer.
+func (m *Metrics) ResponseSent(a netip.Addr) { m.responses.WithLabelValues(a.String()).Inc() }
+
+// GratuitousSent counts a gratuitous frame.
+func (m *Metrics) GratuitousSent(a netip.Addr) { m.gratuitous.WithLabelValues(a.String()).Inc() }

@@ -1,0 +1,146 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/internal/announce"
+	"metallb.io/operator/internal/config"
+	"metallb.io/operator/internal/obs"
+)
+
+// round brings what is announced in line with what is so now. An error means that it should be tried again.
+func (n *Node) round(ctx context.Context) error {
+	n.setBusy(time.Now())
+	defer n.setBusy(time.Time{})
+
+	peers := n.inputs.peers()
+	n.Members.SetPeers(peers.addresses, peers.pods)
+	network := n.Network.State()
+	open, listenErr := n.ARP.Listen(network.Interfaces)
+	configErr := n.readConfig(ctx)
+	view := n.Members.View()
+	// The others count on this node from here on, and it on itself once gossip says so.
+	n.Members.SetReady(view.Joined && n.config != nil && len(open) > 0)
+
+	s := announce.Snapshot{
+		Node: n.Name, Config: n.config, Members: view.Nodes, Joined: view.Joined, Interfaces: open,
+		Addresses: network.Addresses, IgnoreExcludeLabel: n.IgnoreExcludeLabel,
+	}
+	n.inputs.gather(&s)
+	desired := announce.Plan(s)
+	running := n.ARP.Sync(desired.Entries())
+	running6, ndpErr := n.NDP.Sync(network.Interfaces, desired.Entries())
+	n.report(desired, slices.Concat(running, running6), view.Sibling)
+
+	n.setReady(readiness(view.Joined, len(network.Interfaces), len(open), listenErr, configErr))
+	err := errors.Join(configErr, listenErr, ndpErr)
+	n.complain(err)
+	return err
+}
+
+// readConfig compiles the configuration if it has changed. If it cannot be read, the last one stays.
+func (n *Node) readConfig(ctx context.Context) error {
+	if !n.inputs.takeConfigChanged() {
+		return nil
+	}
+	var pools v1beta1.IPAddressPoolList
+	var legacy v1beta1.AddressPoolList
+	var adverts v1beta1.L2AdvertisementList
+	if err := errors.Join(n.Cache.List(ctx, &pools), n.Cache.List(ctx, &legacy), n.Cache.List(ctx, &adverts)); err != nil {
+		n.inputs.retryConfig()
+		return fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	compiled, problems := config.Compile(config.Input{IPAddressPools: pools.Items, AddressPools: legacy.Items, L2Advertisements: adverts.Items})
+	n.config = compiled
+	lines := make([]string, len(problems))
+	for i, p := range problems {
+		lines[i] = p.Error()
+	}
+	if text := strings.Join(lines, "; "); text != n.problems {
+		n.problems = text
+		for _, l := range lines {
+			n.Log.Warn("configuration problem", obs.KeyReason, l)
+		}
+	}
+	return nil
+}
+
+// complain logs an error, once for as long as it lasts.
+func (n *Node) complain(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != n.complaint && text != "" {
+		n.Log.Error("not everything can be announced", "error", err)
+	}
+	n.complaint = text
+}
+
+// readiness says what is missing for announcing; nil: nothing. An interface that does not work is no reason to be not
+// ready as long as another does, and a node may well have none.
+func readiness(joined bool, interfaces, open int, listenErr, configErr error) error {
+	switch {
+	case configErr != nil:
+		return configErr
+	case !joined:
+		return errors.New("the other speakers have not been found yet")
+	case interfaces > 0 && open == 0:
+		return listenErr
+	default:
+		return nil
+	}
+}
+
+func (n *Node) setBusy(since time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.busy = since
+}
+
+func (n *Node) setReady(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if (err == nil) != (n.ready == nil) {
+		n.Log.Info("readiness has changed", "ready", err == nil, "error", err)
+	}
+	n.ready = err
+}
+
+const (
+	// leaveTimeout is how long to try to tell the others that this speaker goes.
+	leaveTimeout = time.Second
+	// handOverTimeout is how long to go on answering afterwards for addresses that nobody has claimed. Both fit into the
+	// pod's termination grace period.
+	handOverTimeout = 1500 * time.Millisecond
+)
+
+// handOver lets other nodes take over before this one falls silent: they are told, and each address is answered until its
+// new owner claims it, or until time is up. Another speaker on this node keeps the addresses where they are.
+func (n *Node) handOver() {
+	view := n.Members.View()
+	others := slices.ContainsFunc(view.Nodes, func(name string) bool { return name != n.Name })
+	n.ARP.Yield()
+	n.NDP.Yield()
+	start := time.Now()
+	if err := n.Members.Leave(leaveTimeout); err != nil {
+		n.Log.Warn("the other speakers may not know that this one goes", "error", err)
+	}
+	n.Log.Info("handing over", "addresses", n.running(), "others", others, "sibling", view.Sibling)
+	if view.Sibling || !others {
+		return
+	}
+	for end := start.Add(leaveTimeout + handOverTimeout); time.Now().Before(end) && n.running() > 0; {
+		time.Sleep(10 * time.Millisecond)
+	}
+	n.Log.Info("handed over", "unclaimed", n.running(), "took", time.Since(start).String())
+}
+
+// running is how many addresses are answered.
+func (n *Node) running() int { return len(n.ARP.Running()) + len(n.NDP.Running()) }

@@ -1,0 +1,174 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"metallb.io/operator/api/v1beta1"
+)
+
+// CacheOptions say what a Node reads: cluster-wide Services, EndpointSlices and Nodes, in the namespace the configuration
+// and the speakers' pods, each stripped to what is used. Nothing is asked of API discovery, so that a speaker that starts
+// while the API server is away only waits.
+func CacheOptions(scheme *runtime.Scheme, namespace string, pods labels.Selector) cache.Options {
+	here := map[string]cache.Config{namespace: {}}
+	plain := true
+	return cache.Options{
+		Scheme:                       scheme,
+		Mapper:                       mapper(),
+		DefaultUnsafeDisableDeepCopy: &plain,
+		DefaultTransform:             cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Service{}:            {Transform: strip},
+			&discoveryv1.EndpointSlice{}: {Transform: strip},
+			&corev1.Node{}:               {Transform: strip},
+			&corev1.Pod{}:                {Transform: strip, Namespaces: here, Label: pods},
+			&v1beta1.IPAddressPool{}:     {Namespaces: here},
+			&v1beta1.AddressPool{}:       {Namespaces: here},
+			&v1beta1.L2Advertisement{}:   {Namespaces: here},
+		},
+	}
+}
+
+// mapper knows the resources that are read.
+func mapper() meta.RESTMapper {
+	m := meta.NewDefaultRESTMapper(nil)
+	for _, gvk := range []schema.GroupVersionKind{
+		corev1.SchemeGroupVersion.WithKind("Service"), corev1.SchemeGroupVersion.WithKind("Pod"),
+		discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), v1beta1.GroupVersion.WithKind("IPAddressPool"),
+		v1beta1.GroupVersion.WithKind("AddressPool"), v1beta1.GroupVersion.WithKind("L2Advertisement"),
+	} {
+		m.Add(gvk, meta.RESTScopeNamespace)
+		gvk.Kind += "List" // the cache looks lists up too
+		m.Add(gvk, meta.RESTScopeNamespace)
+	}
+	m.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
+	return m
+}
+
+// strip keeps of an object what is read from it. It must not change the object that it is given for another reader; the
+// cache has none.
+func strip(o any) (any, error) {
+	switch x := o.(type) {
+	case *corev1.Service:
+		return &corev1.Service{
+			ObjectMeta: metadata(x.ObjectMeta, x.Annotations),
+			Spec: corev1.ServiceSpec{
+				Type: x.Spec.Type, LoadBalancerClass: x.Spec.LoadBalancerClass, ExternalTrafficPolicy: x.Spec.ExternalTrafficPolicy,
+			},
+			Status: corev1.ServiceStatus{LoadBalancer: x.Status.LoadBalancer},
+		}, nil
+	case *discoveryv1.EndpointSlice:
+		out := &discoveryv1.EndpointSlice{ObjectMeta: metadata(x.ObjectMeta, nil)}
+		out.Labels = map[string]string{discoveryv1.LabelServiceName: x.Labels[discoveryv1.LabelServiceName]}
+		for _, e := range x.Endpoints {
+			out.Endpoints = append(out.Endpoints, discoveryv1.Endpoint{Conditions: e.Conditions, NodeName: e.NodeName})
+		}
+		return out, nil
+	case *corev1.Node:
+		out := &corev1.Node{ObjectMeta: metadata(x.ObjectMeta, nil), Spec: corev1.NodeSpec{Unschedulable: x.Spec.Unschedulable}}
+		out.Status.Addresses = x.Status.Addresses
+		for _, c := range x.Status.Conditions {
+			if c.Type == corev1.NodeNetworkUnavailable {
+				out.Status.Conditions = append(out.Status.Conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+			}
+		}
+		return out, nil
+	case *corev1.Pod:
+		return &corev1.Pod{
+			ObjectMeta: metadata(x.ObjectMeta, nil), Spec: corev1.PodSpec{NodeName: x.Spec.NodeName},
+			Status: corev1.PodStatus{Phase: x.Status.Phase, HostIPs: x.Status.HostIPs},
+		}, nil
+	default:
+		return o, nil
+	}
+}
+
+func metadata(m metav1.ObjectMeta, annotations map[string]string) metav1.ObjectMeta {
+	const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+	if _, ok := annotations[lastApplied]; ok {
+		annotations = maps.Clone(annotations)
+		delete(annotations, lastApplied)
+	}
+	return metav1.ObjectMeta{
+		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, Generation: m.Generation,
+		CreationTimestamp: m.CreationTimestamp, DeletionTimestamp: m.DeletionTimestamp, Labels: m.Labels, Annotations: annotations,
+	}
+}
+
+// watch feeds the inputs, and returns when they hold all that there is.
+func (n *Node) watch(ctx context.Context) error {
+	in := n.inputs
+	var synced []toolscache.InformerSynced
+	var errs []error
+	add := func(s toolscache.InformerSynced, err error) {
+		synced, errs = append(synced, s), append(errs, err)
+	}
+	add(follow(ctx, n.Cache, &corev1.Node{}, in.setNode, in.deleteNode))
+	add(follow(ctx, n.Cache, &corev1.Pod{}, in.setPod, in.deletePod))
+	add(follow(ctx, n.Cache, &discoveryv1.EndpointSlice{}, in.setSlice, in.deleteSlice))
+	add(follow(ctx, n.Cache, &corev1.Service{}, in.setService, in.deleteService))
+	add(followConfig(ctx, n.Cache, &v1beta1.IPAddressPool{}, in))
+	add(followConfig(ctx, n.Cache, &v1beta1.AddressPool{}, in))
+	add(followConfig(ctx, n.Cache, &v1beta1.L2Advertisement{}, in))
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if !toolscache.WaitForCacheSync(ctx.Done(), synced...) {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+func followConfig[T client.Object](ctx context.Context, c cache.Cache, kind T, in *inputs) (toolscache.InformerSynced, error) {
+	changed := func(T) { in.changeConfig() }
+	return follow(ctx, c, kind, changed, changed)
+}
+
+// follow calls set for every object of a kind as it is and as it changes, and gone when it is deleted. What it returns
+// says whether all that existed have been set.
+func follow[T client.Object](ctx context.Context, c cache.Cache, kind T, set, gone func(T)) (toolscache.InformerSynced, error) {
+	informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("cannot watch %T: %w", kind, err)
+	}
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(o any) { set(o.(T)) },
+		UpdateFunc: func(before, o any) {
+			if before.(T).GetResourceVersion() != o.(T).GetResourceVersion() {
+				set(o.(T))
+			}
+		},
+		DeleteFunc: func(o any) {
+			if unknown, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = unknown.Obj
+			}
+			gone(o.(T))
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot watch %T: %w", kind, err)
+	}
+	return registration.HasSynced, nil
+}
+
+// splitName is the inverse of types.NamespacedName.String.
+func splitName(name string) types.NamespacedName {
+	namespace, name, _ := strings.Cut(name, "/")
+	return types.NamespacedName{Namespace: namespace, Name: name}
+}
