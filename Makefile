@@ -76,7 +76,7 @@ lab: ## The lab command, bin/lab
 lab-build: lab packages ## Kubernetes, etcd and containerd from source, cached
 	$(LAB) build
 packages: lab ## Debian packages that the lab and the build need, the missing ones only
-	@missing="$$($(LAB) packages --missing)"; \
+	@missing="$$($(LAB) packages -missing -routers)"; \
 	for p in buildah:buildah gcc:gcc; do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
 	[ -z "$${missing// /}" ] || { command -v apt-get >/dev/null || { echo "install these first (Debian's names):" $$missing; exit 1; }; \
 	  echo "installing" $$missing; $(SUDO) apt-get update -qq; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }

@@ -33,6 +33,7 @@ var rules = map[string]rule{
 	"internal/l2":        {mayNot: slices.Concat(stdIO, kube, linux)},
 	"internal/l2/arp":    {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: kube},
 	"internal/l2/ndp":    {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: kube},
+	"internal/l2/l2test": {may: []string{"golang.org/x/sys"}, mayNot: kube},
 	"internal/l2/iface":  {may: []string{module + "internal/l2", "github.com/vishvananda/netlink", "golang.org/x/sys"}, mayNot: kube},
 	"internal/config":    {may: append([]string{module + "api", module + "internal/ipam"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/lbservice": {may: append([]string{module + "internal/ipam", module + "internal/announce"}, apiTypes...), mayNot: slices.Concat(clients, linux)},

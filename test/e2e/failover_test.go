@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"metallb.io/operator/test/e2e/product"
+	"metallb.io/operator/test/lab"
+)
+
+// The plug of the announcing node is pulled: another node answers for the address. The time is reported, not judged.
+func TestPowerOffOfTheAnnouncingNode(t *testing.T) {
+	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
+	ctx := within(t, 4*time.Minute)
+	must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
+	ns := namespace(t, p)
+	address := netip.MustParseAddr(asperaService(t, p, ns))
+	owner, _, err := p.Announcer(ctx, address)
+	must(t, err)
+
+	// The pods must survive, so that only the announcement is at stake.
+	pinBackend(t, p, ns, otherThan(p, owner))
+	must(t, p.WaitRollout(ctx, ns, "aspera-tcp-proxy"))
+
+	streamCtx, stop := context.WithCancel(ctx)
+	answers := make(chan []product.Request)
+	go func() { answers <- p.Stream(streamCtx, netip.AddrPortFrom(address, 33001), 100*time.Millisecond) }()
+	time.Sleep(time.Second)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		if err := p.PowerOn(ctx, owner); err != nil {
+			t.Error(err)
+		}
+		if err := p.WaitNode(ctx, owner, true); err != nil {
+			t.Error(err)
+		}
+		if err := p.WaitAvailable(ctx, "metallb-system"); err != nil {
+			t.Error(err)
+		}
+	})
+	off := time.Now()
+	must(t, p.PowerOff(owner))
+	next, _, err := p.Announcer(ctx, address)
+	must(t, err)
+	time.Sleep(2 * time.Second)
+	stop()
+	stream := <-answers
+
+	outage, lost := product.Outage(stream)
+	t.Logf("%s went off, %s answers for %s; longest time without an answer %s, %d of %d requests lost, seen by ARP after %s",
+		owner, next, address, outage.Round(time.Millisecond), lost, len(stream), time.Since(off).Round(time.Millisecond)-2*time.Second)
+	if next == owner {
+		t.Errorf("%s is off and said to answer", owner)
+	}
+	if last := stream[len(stream)-1]; last.Answer == "" {
+		t.Error("the address does not answer at the end")
+	}
+	if outage < 100*time.Millisecond || lost == 0 {
+		t.Error("nothing was lost: the node that was switched off did not carry the traffic, so nothing was tested")
+	}
+}
+
+// With externalTrafficPolicy Local only a node with a pod may announce; the pod moves, so the announcement follows.
+func TestLocalAnnouncerFollowsItsPod(t *testing.T) {
+	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
+	ctx := within(t, 3*time.Minute)
+	must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
+	ns := namespace(t, p)
+	address := netip.MustParseAddr(asperaService(t, p, ns))
+	patch(t, p, &corev1.Service{}, ns, "aspera-tcp-proxy", `{"spec":{"externalTrafficPolicy":"Local"}}`)
+	patch(t, p, &appsv1.Deployment{}, ns, "aspera-tcp-proxy", `{"spec":{"replicas":1}}`)
+	for _, node := range p.Nodes() {
+		pinBackend(t, p, ns, node)
+		must(t, p.WaitRollout(ctx, ns, "aspera-tcp-proxy"))
+		start := time.Now()
+		must(t, product.Until(ctx, node+" to announce", func() (bool, error) {
+			announcer, _, err := p.Announcer(ctx, address)
+			return announcer == node, err
+		}))
+		t.Logf("the pod is on %s; it announced %s after the rollout", node, time.Since(start).Round(time.Millisecond))
+		answer, err := p.Answer(ctx, lab.Client, "udp", netip.AddrPortFrom(address, 33002))
+		must(t, err)
+		answeredBy(t, answer, "udp", "aspera-tcp-proxy")
+	}
+}
+
+func otherThan(p *product.Product, node string) string {
+	for _, n := range p.Nodes() {
+		if n != node {
+			return n
+		}
+	}
+	return ""
+}
+
+// pinBackend moves all pods of the Aspera stand-in to one node.
+func pinBackend(t *testing.T, p *product.Product, namespace, node string) {
+	t.Helper()
+	patch(t, p, &appsv1.Deployment{}, namespace, "aspera-tcp-proxy",
+		`{"spec":{"template":{"spec":{"topologySpreadConstraints":null,"nodeSelector":{"kubernetes.io/hostname":"`+node+`"}}}}}`)
+}
+
+func patch(t *testing.T, p *product.Product, o client.Object, namespace, name, merge string) {
+	t.Helper()
+	o.SetNamespace(namespace)
+	o.SetName(name)
+	must(t, p.Patch(within(t, 10*time.Second), o, client.RawPatch("application/merge-patch+json", []byte(merge))))
+}

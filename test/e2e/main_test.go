@@ -1,0 +1,137 @@
+// Package e2e tests the product as its users meet it: on a real cluster, installed with kubectl, reached over the LAN.
+// One cluster serves all tests of the package; each test has a namespace of its own.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/test/e2e/product"
+	"metallb.io/operator/test/lab"
+)
+
+var (
+	shared    lab.Shared
+	installed sync.Once
+	onLab     *product.Product
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := shared.Down(); err != nil {
+		fmt.Fprintln(os.Stderr, "the lab left things behind:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// metallb returns the product on the shared cluster with the operator installed and its one MetalLB resource made from
+// the file, in the namespace, and available.
+func metallb(t *testing.T, namespace, file string) *product.Product {
+	t.Helper()
+	cluster := shared.Cluster(t)
+	ctx := within(t, 3*time.Minute)
+	installed.Do(func() {
+		p, err := product.On(cluster)
+		must(t, err)
+		must(t, p.InstallOperator(ctx))
+		onLab = p
+	})
+	if onLab == nil {
+		t.Fatal("the operator could not be installed: see the first test that failed")
+	}
+	crs := &v1beta1.MetalLBList{}
+	must(t, onLab.List(ctx, crs))
+	for _, cr := range crs.Items {
+		if cr.Namespace != namespace || cr.Name != "metallb" {
+			must(t, onLab.DeleteMetalLB(ctx, cr.Namespace))
+		}
+	}
+	must(t, onLab.Namespace(ctx, namespace))
+	must(t, onLab.Apply(ctx, namespace, file))
+	must(t, onLab.WaitAvailable(ctx, namespace))
+	t.Cleanup(func() {
+		if t.Failed() {
+			dump(t, onLab, namespace)
+		}
+	})
+	return onLab
+}
+
+// namespace makes a namespace for the test's own objects and deletes it at its end.
+func namespace(t *testing.T, p *product.Product) string {
+	t.Helper()
+	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	must(t, p.Namespace(within(t, 10*time.Second), name))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		ns := &corev1.Namespace{}
+		ns.Name = name
+		if err := p.Delete(ctx, ns); err != nil {
+			t.Error(err)
+		}
+		if err := product.Until(ctx, "namespace "+name+" to go", func() (bool, error) { return p.Gone(ctx, "", name, ns) }); err != nil {
+			t.Error(err)
+		}
+	})
+	return name
+}
+
+// asperaService makes the Aspera stand-in and its Service in the namespace and returns the Service's address.
+func asperaService(t *testing.T, p *product.Product, namespace string) string {
+	t.Helper()
+	ctx := within(t, time.Minute)
+	must(t, p.Apply(ctx, namespace, "aspera/backend.yaml", "aspera/tcp-proxy.yaml"))
+	must(t, p.WaitRollout(ctx, namespace, "aspera-tcp-proxy"))
+	address, err := p.Address(ctx, namespace, "aspera-tcp-proxy")
+	must(t, err)
+	return address.String()
+}
+
+// dump logs what a person would look at first.
+func dump(t *testing.T, p *product.Product, namespace string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for _, args := range [][]string{
+		{"get", "nodes,metallb,pods,svc,ipaddresspools.metallb.io,addresspools.metallb.io,l2advertisements.metallb.io", "-A", "-o", "wide"},
+		{"get", "metallb", "-A", "-o", "yaml"},
+		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
+		{"logs", "-n", product.OperatorNamespace, "-l", "control-plane=controller-manager", "--tail=40"},
+		{"logs", "-n", namespace, "-l", "app=metallb,component=controller", "--tail=40"},
+		{"logs", "-n", namespace, "-l", "app=metallb,component=speaker", "--tail=40", "--prefix"},
+	} {
+		out, err := p.Kubectl(ctx, args...)
+		t.Logf("kubectl %s\n%s%v", strings.Join(args, " "), out, errText(err))
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
