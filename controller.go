@@ -16,11 +16,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -75,28 +78,27 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		return err
 	}
 	defer stop()
-	lease, renew, retry := 4*time.Second, 3*time.Second, time.Second
-	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         service.CacheOptions(namespace),
-		LeaderElection:                f.leaderElect,
-		LeaderElectionID:              controllerLease,
-		LeaderElectionNamespace:       namespace,
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 &lease,
-		RenewDeadline:                 &renew,
-		RetryPeriod:                   &retry,
-		HealthProbeBindAddress:        net.JoinHostPort("", strconv.Itoa(f.probePort)),
-		Metrics:                       metricsserver.Options{BindAddress: metricsAddress(f.metricsAddress, f.metricsPort)},
-	})
+	options := ctrl.Options{
+		Scheme:                 scheme,
+		Cache:                  service.CacheOptions(namespace),
+		HealthProbeBindAddress: net.JoinHostPort("", strconv.Itoa(f.probePort)),
+		Metrics:                metricsserver.Options{BindAddress: metricsAddress(f.metricsAddress, f.metricsPort)},
+	}
+	belongings := &service.Belongings{Namespace: namespace, Secret: f.secret, Deployment: f.deployment}
+	if belongings.Live, err = client.New(restConfig, client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	if f.leaderElect {
+		if err := elect(&options, restConfig, belongings); err != nil {
+			return err
+		}
+	}
+	mgr, err := ctrl.NewManager(restConfig, options)
 	if err != nil {
 		return err
 	}
 	reconciler := &service.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Namespace: namespace, Class: f.class}
-	belongings := &service.Belongings{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: namespace, Secret: f.secret, Deployment: f.deployment}
-	if f.leaderElect {
-		belongings.Lease = controllerLease
-	}
+	belongings.Client = mgr.GetClient()
 	if err := errors.Join(
 		reconciler.SetupWithManager(mgr),
 		mgr.Add(belongings),
@@ -107,6 +109,25 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		return err
 	}
 	return mgr.Start(ctx)
+}
+
+// elect lets one replica work at a time. The times are short: who waits for an address waits for the next leader.
+func elect(options *ctrl.Options, restConfig *rest.Config, belongings *service.Belongings) error {
+	leases, err := coordinationclient.NewForConfig(restConfig)
+	if err != nil {
+		return err
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	identity := hostname + "_" + string(uuid.NewUUID())
+	lease, renew, retry := 4*time.Second, 3*time.Second, time.Second
+	options.LeaderElection = true
+	options.LeaderElectionResourceLockInterface = service.OwnedLock(leases, belongings.Namespace, controllerLease, identity, belongings.Owners)
+	options.LeaderElectionReleaseOnCancel = true
+	options.LeaseDuration, options.RenewDeadline, options.RetryPeriod = &lease, &renew, &retry
+	return nil
 }
 
 // ownNamespace returns the namespace given, else the pod's.
@@ -135,11 +156,11 @@ func metricsAddress(host string, port int) string {
 
 // newRecorder makes a recorder of events, and what ends it.
 func newRecorder(ctx context.Context, restConfig *rest.Config, scheme *kruntime.Scheme) (record.EventRecorder, func(), error) {
-	client, err := typedcorev1.NewForConfig(restConfig)
+	events, err := typedcorev1.NewForConfig(restConfig)
 	if err != nil {
 		return nil, nil, err
 	}
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.Events("")})
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: events.Events("")})
 	return broadcaster.NewRecorder(scheme, corev1.EventSource{Component: service.Component}), broadcaster.Shutdown, nil
 }

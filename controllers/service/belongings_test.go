@@ -12,21 +12,34 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"metallb.io/operator/api/v1beta1"
 )
 
 // elected has replicas take turns by the Lease, as installations do.
 func (w *world) elected(o *ctrl.Options) {
+	leases, err := coordinationclient.NewForConfig(w.as())
+	w.must(err)
+	owners := func(context.Context) ([]metav1.OwnerReference, error) { return nil, nil }
+	if w.belongings != nil {
+		live, err := client.New(w.as(), client.Options{Scheme: w.scheme})
+		w.must(err)
+		owners = (&Belongings{Live: live, Namespace: w.namespace, Deployment: w.belongings.Deployment}).Owners
+	}
 	o.LeaderElection = true
-	o.LeaderElectionID = "metallb-controller"
-	o.LeaderElectionNamespace = w.namespace
+	o.LeaderElectionResourceLockInterface = OwnedLock(leases, w.namespace, "metallb-controller", string(uuid.NewUUID()), owners)
 	o.LeaderElectionReleaseOnCancel = true
 	o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = ptr.To(4*time.Second), ptr.To(3*time.Second), ptr.To(time.Second)
 }
 
-func (w *world) deployment() *appsv1.Deployment {
+// installation makes a MetalLB resource and the controller's Deployment, which it owns.
+func (w *world) installation() *v1beta1.MetalLB {
 	labels := map[string]string{"app": "metallb"}
 	d := &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "controller"},
@@ -35,14 +48,17 @@ func (w *world) deployment() *appsv1.Deployment {
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "controller", Image: "metallb"}}}},
 		},
 	}
+	m := &v1beta1.MetalLB{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "metallb"}}
+	w.make(m)
+	w.must(controllerutil.SetControllerReference(m, d, w.scheme))
 	w.make(d)
-	return d
+	return m
 }
 
-func TestBelongingsEndWithTheDeployment(t *testing.T) {
+func TestBelongingsEndWithTheInstallation(t *testing.T) {
 	w := newWorld(t)
-	owner := w.deployment()
-	w.belongings = &Belongings{Secret: "memberlist", Lease: "metallb-controller", Deployment: "controller"}
+	owner := w.installation()
+	w.belongings = &Belongings{Secret: "memberlist", Deployment: "controller"}
 	w.stop = w.run(w.elected)
 
 	owned := func(kind string, obj client.Object) {
@@ -52,7 +68,7 @@ func TestBelongingsEndWithTheDeployment(t *testing.T) {
 			if err := w.Get(context.Background(), name, obj); err != nil {
 				return err.Error()
 			}
-			if refs := obj.GetOwnerReferences(); len(refs) != 1 || refs[0].UID != owner.UID || refs[0].Kind != "Deployment" || refs[0].BlockOwnerDeletion != nil {
+			if refs := obj.GetOwnerReferences(); len(refs) != 1 || refs[0].UID != owner.UID || refs[0].Kind != "MetalLB" || refs[0].BlockOwnerDeletion != nil {
 				return fmt.Sprintf("%s is owned by %v", kind, refs)
 			}
 			return ""
@@ -68,7 +84,11 @@ func TestBelongingsEndWithTheDeployment(t *testing.T) {
 	}
 	owned("Lease", &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "metallb-controller"}})
 
-	// The election goes on with the Lease that is owned now.
+	// A Lease that somebody deletes, as the garbage collector does, comes back with its owner.
+	w.must(w.Delete(context.Background(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "metallb-controller"}}))
+	owned("Lease", &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "metallb-controller"}})
+
+	// The election goes on with it.
 	lease := &coordinationv1.Lease{}
 	w.must(w.Get(context.Background(), client.ObjectKey{Namespace: w.namespace, Name: "metallb-controller"}, lease))
 	renewed := lease.Spec.RenewTime
@@ -105,13 +125,15 @@ func TestSecretOfTheUserStays(t *testing.T) {
 	if got.ResourceVersion != mine.ResourceVersion || string(got.Data["secretkey"]) != "mine" {
 		t.Errorf("the Secret is now %v", got)
 	}
-	// Without its Deployment the Secret is made all the same, and the error is told.
+	// While its Deployment is gone the Secret is not made: nobody would remove it.
 	w.must(w.Delete(context.Background(), mine))
 	b.Deployment = "controller"
 	if err := b.ensure(context.Background()); !apierrors.IsNotFound(err) {
 		t.Errorf("the missing Deployment gives %v", err)
 	}
-	w.must(w.Get(context.Background(), client.ObjectKeyFromObject(mine), got))
+	if err := w.Get(context.Background(), client.ObjectKeyFromObject(mine), got); !apierrors.IsNotFound(err) {
+		t.Errorf("reading the Secret gives %v", err)
+	}
 	// No other Secret is within reach.
 	if err := c.Get(context.Background(), client.ObjectKey{Namespace: w.namespace, Name: "other"}, got); !apierrors.IsForbidden(err) {
 		t.Errorf("reading another Secret gives %v", err)

@@ -4,17 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -28,19 +24,17 @@ const (
 	again, recheck = 2 * time.Second, time.Minute
 )
 
-// Belongings makes what the controller needs beside Services, and has it end with the controller's Deployment: the
-// Secret that the speakers encrypt their gossip with, and the Lease of the leader election. It runs on the leader only.
+// Belongings makes the Secret that the speakers encrypt their gossip with, and says who owns what the controller makes, so
+// that it goes when the installation does. As a Runnable it works on the leader only.
 type Belongings struct {
 	// Client writes, Live reads from the API server: there is no right to watch Secrets.
 	Client client.Client
 	Live   client.Reader
 	// Namespace of all of them.
 	Namespace string
-	// Secret to make if it is not there; empty: none. One that is there is never changed.
+	// Secret to make if it is not there; one that is there is never changed.
 	Secret string
-	// Lease of the leader election; empty: none.
-	Lease string
-	// Deployment that owns what is made; empty: nobody does.
+	// Deployment of the controller. What owns it owns what is made; empty: nobody does.
 	Deployment string
 }
 
@@ -50,7 +44,7 @@ func (b *Belongings) Start(ctx context.Context) error {
 	for {
 		pause := recheck
 		if err := b.ensure(ctx); err != nil && ctx.Err() == nil {
-			log.Error(err, "making the memberlist Secret and owning the Lease")
+			log.Error(err, "making the memberlist Secret")
 			pause = again
 		}
 		select {
@@ -61,35 +55,16 @@ func (b *Belongings) Start(ctx context.Context) error {
 	}
 }
 
+// ensure makes the Secret if it is not there.
 func (b *Belongings) ensure(ctx context.Context) error {
-	owners, ownerErr := b.owners(ctx)
-	errs := []error{ownerErr}
-	if b.Secret != "" {
-		errs = append(errs, b.ensureSecret(ctx, owners)) // without an owner rather than not at all
-	}
-	if b.Lease != "" && len(owners) > 0 {
-		errs = append(errs, b.ownLease(ctx, owners[0]))
-	}
-	return errors.Join(errs...)
-}
-
-func (b *Belongings) owners(ctx context.Context) ([]metav1.OwnerReference, error) {
-	if b.Deployment == "" {
-		return nil, nil
-	}
-	var d appsv1.Deployment
-	if err := b.Live.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: b.Deployment}, &d); err != nil {
-		return nil, fmt.Errorf("reading Deployment %s: %w", b.Deployment, err)
-	}
-	// Not blocking the owner's deletion, which would need a right to its finalizers.
-	return []metav1.OwnerReference{{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment", Name: d.Name, UID: d.UID}}, nil
-}
-
-func (b *Belongings) ensureSecret(ctx context.Context, owners []metav1.OwnerReference) error {
 	var there corev1.Secret
 	err := b.Live.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: b.Secret}, &there)
 	if !apierrors.IsNotFound(err) {
 		return err
+	}
+	owners, err := b.Owners(ctx)
+	if err != nil {
+		return err // what nobody owns would be left behind
 	}
 	key := make([]byte, keyBytes)
 	if _, err := rand.Read(key); err != nil {
@@ -110,18 +85,20 @@ func (b *Belongings) ensureSecret(ctx context.Context, owners []metav1.OwnerRefe
 	return err
 }
 
-func (b *Belongings) ownLease(ctx context.Context, owner metav1.OwnerReference) error {
-	// The election renews the Lease all the time.
-	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		var lease coordinationv1.Lease
-		if err := b.Live.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: b.Lease}, &lease); err != nil {
-			return err
-		}
-		if slices.Contains(lease.OwnerReferences, owner) {
-			return nil
-		}
-		// An owner that it has from before may be of an installation that is gone.
-		lease.OwnerReferences = []metav1.OwnerReference{owner}
-		return b.Client.Update(ctx, &lease, client.FieldOwner(Component))
-	})
+// Owners returns who owns what the controller makes: the resource that its Deployment is made for, so that a Deployment
+// that is deleted and restored changes no key; the Deployment itself where it has no controller.
+func (b *Belongings) Owners(ctx context.Context) ([]metav1.OwnerReference, error) {
+	if b.Deployment == "" {
+		return nil, nil
+	}
+	var d appsv1.Deployment
+	if err := b.Live.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: b.Deployment}, &d); err != nil {
+		return nil, fmt.Errorf("reading Deployment %s: %w", b.Deployment, err)
+	}
+	owner := metav1.OwnerReference{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment", Name: d.Name, UID: d.UID}
+	if c := metav1.GetControllerOf(&d); c != nil {
+		// Not blocking the owner's deletion, which would need a right to its finalizers.
+		owner = metav1.OwnerReference{APIVersion: c.APIVersion, Kind: c.Kind, Name: c.Name, UID: c.UID}
+	}
+	return []metav1.OwnerReference{owner}, nil
 }
