@@ -28,6 +28,21 @@ test: lab-build image tools ## Every test: unit, integration with the real API s
 	@echo "== end to end"
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 30m ./...
 
+##@ The same code, longer
+FUZZTIME ?= 5m
+SOAK     ?= 20
+.PHONY: soak bench fuzz
+soak: lab-build image ## Many more random histories, and the failover SOAK times on the lab
+	go test ./internal/ipam -run 'Oracle|Order' -rounds 12000 -timeout 30m
+	go test -C test/e2e $(AS_ROOT) -v -count=$(SOAK) -timeout 3h -run 'PowerOff|Local' .
+bench: lab-build ## Benchmarks of the allocator, the election, the responders, and of creation to address
+	go test -run '^$$' -bench . -count 5 ./internal/ipam ./internal/election ./internal/l2/arp ./internal/l2/ndp
+	KUBEBUILDER_ASSETS=$$($(LAB) assets) go test -run '^$$' -bench . -count 3 ./controllers/service
+fuzz: ## Every fuzz target for FUZZTIME each
+	@for target in $$(grep -rl --include='*_test.go' '^func Fuzz' internal speaker | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$target/*_test.go | cut -c6-); do \
+	    echo "== $$target $$f"; go test ./$$target -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME); done; done
+
 ##@ Development
 .PHONY: build image generate manifests verify fmt vet lint check
 build: ## The binary, bin/metallb

@@ -87,3 +87,31 @@ func TestAerosOneAddress(t *testing.T) {
 		t.Errorf("the second Service got %s after the first had left, want %s", second, address)
 	}
 }
+
+// An IPv6 address is found by neighbour discovery: the client's kernel asks, a speaker answers.
+func TestIPv6ServiceAnswers(t *testing.T) {
+	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
+	ctx := within(t, time.Minute)
+	must(t, p.Apply(ctx, "metallb-system", "ipv6/pool.yaml"))
+	t.Cleanup(func() {
+		if _, err := p.Kubectl(ctx, "delete", "-f", p.File("ipv6/pool.yaml")); err != nil {
+			t.Error(err)
+		}
+	})
+	ns := namespace(t, p)
+	must(t, p.Apply(ctx, ns, "aspera/backend.yaml", "ipv6/service.yaml"))
+	must(t, p.WaitRollout(ctx, ns, "aspera-tcp-proxy"))
+	address, err := p.Address(ctx, ns, "over-ipv6")
+	must(t, err)
+	for network, port := range map[string]uint16{"tcp": 33001, "udp": 33002} {
+		answer, err := p.Answer(ctx, lab.Client, network, netip.AddrPortFrom(address, port))
+		must(t, err)
+		answeredBy(t, answer, network, "aspera-tcp-proxy")
+	}
+	neighbours, err := p.Exec(ctx, lab.Client, "ip", "-6", "neigh", "show", address.String())
+	must(t, err)
+	t.Logf("%s", neighbours.Stdout)
+	if !strings.Contains(neighbours.Stdout, "lladdr 02:00:ac:1e:00:0") {
+		t.Errorf("the client's neighbour entry for %s names no node: %q", address, neighbours.Stdout)
+	}
+}
