@@ -10,7 +10,7 @@ CACHE    ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/metallb-operator
 TOOLS    := $(CACHE)/tools-$(shell cat tools/go.mod tools/go.sum | sha256sum | cut -c1-12)
 LAB       = $(CURDIR)/bin/lab
 # Only what makes namespaces and sockets runs as root; Go itself builds as whoever calls make.
-SUDO     := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,HOME,PATH,IMG,LAB_CACHE,LAB_STATE,KUBEBUILDER_ASSETS,KUSTOMIZE)
+SUDO     := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,HOME,IMG,XDG_CACHE_HOME,LAB_CACHE,LAB_STATE,LAB_INSTANCE,KUBEBUILDER_ASSETS,KUSTOMIZE env PATH=$(PATH))
 AS_ROOT  := $(if $(SUDO),-exec "$(SUDO)")
 export IMG
 
