@@ -27,16 +27,17 @@ var (
 
 // rules is the design's table of who may import whom; the longest matching path counts.
 var rules = map[string]rule{
-	"api":                {may: append([]string{module + "api"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
-	"internal/ipam":      {mayNot: slices.Concat(stdIO, kube, linux)},
-	"internal/election":  {mayNot: slices.Concat(stdIO, kube, linux)},
-	"internal/l2":        {mayNot: slices.Concat(stdIO, kube, linux)},
-	"internal/l2/arp":    {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: kube},
-	"internal/l2/ndp":    {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: kube},
-	"internal/l2/l2test": {may: []string{"golang.org/x/sys"}, mayNot: kube},
-	"internal/l2/iface":  {may: []string{module + "internal/l2", "github.com/vishvananda/netlink", "golang.org/x/sys"}, mayNot: kube},
-	"internal/config":    {may: append([]string{module + "api", module + "internal/ipam"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
-	"internal/lbservice": {may: append([]string{module + "internal/ipam", module + "internal/announce"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"api":                   {may: append([]string{module + "api"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/ipam":         {mayNot: slices.Concat(stdIO, kube, linux)},
+	"internal/election":     {mayNot: slices.Concat(stdIO, kube, linux)},
+	"internal/l2":           {mayNot: slices.Concat(stdIO, kube, linux)},
+	"internal/l2/responder": {may: []string{module + "internal/l2", "golang.org/x/sys"}, mayNot: slices.Concat(kube, linux)},
+	"internal/l2/arp":       {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: append([]string{module + "internal/l2/ndp"}, kube...)},
+	"internal/l2/ndp":       {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: append([]string{module + "internal/l2/arp"}, kube...)},
+	"internal/l2/l2test":    {may: []string{"golang.org/x/sys"}, mayNot: kube},
+	"internal/l2/iface":     {may: []string{module + "internal/l2", "github.com/vishvananda/netlink", "golang.org/x/sys"}, mayNot: kube},
+	"internal/config":       {may: append([]string{module + "api", module + "internal/ipam"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/lbservice":    {may: append([]string{module + "internal/ipam", module + "internal/announce"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/announce": {
 		may:    []string{module + "internal/config", module + "internal/election", module + "internal/l2", "k8s.io/apimachinery"},
 		mayNot: slices.Concat(clients, linux),

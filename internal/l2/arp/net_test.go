@@ -248,7 +248,7 @@ func TestTheFilterKeepsForeignFramesOut(t *testing.T) {
 	h, r := lan(t, "arping")
 	us := ifi(t, "lan0")
 	var m count
-	r.meter = &m
+	r.all.Meter = &m
 	l2test.IP(t, "link set lan0 promisc on")
 	syncOK(t, r, []l2.Interface{us}, entries("192.0.2.10"))
 	h.IP(t, "neigh replace 192.0.2.10 lladdr 02:00:00:00:00:77 nud permanent dev eth0")

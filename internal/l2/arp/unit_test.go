@@ -17,6 +17,7 @@ import (
 
 	"metallb.io/operator/internal/l2"
 	"metallb.io/operator/internal/l2/l2test"
+	"metallb.io/operator/internal/l2/responder"
 )
 
 var (
@@ -147,11 +148,9 @@ func TestServe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, m := newWire(), &count{}
-			r := &responder{ifi: eth0, conn: w, meter: m, log: quiet, answered: map[netip.Addr]struct{}{ourIP: {}}}
-			f := bytesOf(t, c.frame)
-			if target, ok := targetOf(f); ok {
-				r.serve(target, f)
-			}
+			r := responder.NewResponder("eth0", &link{eth0, w}, responder.Protocol{Meter: m, Log: quiet})
+			r.Set([]netip.Addr{ourIP}, time.Now())
+			r.Serve(bytesOf(t, c.frame))
 			var got []byte
 			select {
 			case got = <-w.out:
@@ -346,14 +345,15 @@ func FuzzParse(f *testing.F) {
 func BenchmarkServe(b *testing.B) {
 	for _, n := range []int{1, 10_000} {
 		b.Run(map[int]string{1: "1 address", 10_000: "10000 addresses"}[n], func(b *testing.B) {
-			r := &responder{ifi: eth0, conn: &discard{}, meter: &count{}, log: quiet, answered: map[netip.Addr]struct{}{ourIP: {}}}
-			for a := netip.MustParseAddr("10.0.0.0"); len(r.answered) < n; a = a.Next() {
-				r.answered[a] = struct{}{}
+			r := responder.NewResponder("eth0", &link{eth0, &discard{}}, responder.Protocol{Meter: &count{}, Log: quiet})
+			var answered []netip.Addr
+			for a := netip.MustParseAddr("10.0.0.0"); len(answered) < n-1; a = a.Next() {
+				answered = append(answered, a)
 			}
+			r.Set(append(answered, ourIP), time.Now())
 			f, _ := hex.DecodeString(strings.ReplaceAll(question, " ", ""))
 			for b.Loop() {
-				target, _ := targetOf(f)
-				r.serve(target, f)
+				r.Serve(f)
 			}
 		})
 	}

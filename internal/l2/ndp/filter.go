@@ -3,6 +3,8 @@ package ndp
 import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"metallb.io/operator/internal/l2/responder"
 )
 
 // filter keeps what is not a neighbour solicitation out of the process, or, with advertisements, what is neither: also
@@ -28,6 +30,6 @@ func filter(advertisements bool) ([]bpf.RawInstruction, error) {
 		bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
-		bpf.RetConstant{Val: maxFrame},
+		bpf.RetConstant{Val: responder.MaxFrame},
 	})
 }

@@ -47,16 +47,17 @@ func TestManyAddressesAreAllAnswered(t *testing.T) {
 			addresses = append(addresses, a)
 		}
 	}
+	o := observe(r)
 	start := time.Now()
 	syncOK(t, r, []l2.Interface{us}, want)
-	t.Logf("%d addresses begun in %v with %d sockets", all, time.Since(start).Round(time.Millisecond), len(r.running["lan0"].groups.sockets))
-	if n := len(r.running["lan0"].groups.sockets); n < 2 {
+	t.Logf("%d addresses begun in %v with %d sockets", all, time.Since(start).Round(time.Millisecond), len(o.groups.sockets))
+	if n := len(o.groups.sockets); n < 2 {
 		t.Errorf("%d groups fit into %d socket: the test is too small", all, n)
 	}
 	if n := len(joined(t)); n != all {
 		t.Errorf("%d groups joined, want %d", n, all)
 	}
-	endClaims(t, r, m, all)
+	o.endClaims(t, m, all)
 	ask(t, h, addresses...)
 	l2test.Eventually(t, 5*time.Second, "every address is resolved", func() bool {
 		out, _ := h.Run("ip -6 neigh show dev eth0 nud reachable")

@@ -36,9 +36,6 @@ const (
 	offsetFlags         = offsetICMP + 4
 	offsetTarget        = offsetICMP + 8
 	offsetOptions       = offsetTarget + 16
-
-	// maxFrame is what is read of a frame; a longer one, for which there is no use, is not understood.
-	maxFrame = 2048
 )
 
 var (
@@ -172,7 +169,7 @@ func advertisement(target netip.Addr, at place, mac [6]byte, destination netip.A
 	f = append(f, 6<<4, 0, 0, 0)
 	f = binary.BigEndian.AppendUint16(f, length-offsetICMP)
 	f = append(f, protocolICMPv6, hopLimit)
-	f = append(f, at.linkLocal.WithZone("").AsSlice()...)
+	f = append(f, at.Source.WithZone("").AsSlice()...)
 	f = append(f, destination.AsSlice()...)
 	f = append(f, typeAdvertisement, 0, 0, 0, flags, 0, 0, 0)
 	f = append(f, target.AsSlice()...)

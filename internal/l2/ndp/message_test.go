@@ -7,15 +7,18 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv6"
+
+	"metallb.io/operator/internal/l2/responder"
 )
 
 var (
 	ourIP = netip.MustParseAddr("2001:db8::10")
-	here  = place{eth0, netip.MustParseAddr("fe80::1")}
+	here  = place{Interface: eth0, Source: netip.MustParseAddr("fe80::1")}
 )
 
 // packetOf is a message in an Ethernet frame, made without the code under test: golang.org/x/net/icmp computes the checksum.
@@ -170,10 +173,9 @@ func TestServe(t *testing.T) {
 				f = c.damage(f)
 			}
 			w, m := newWire(), &count{}
-			r := &responder{place: here, conn: w, meter: m, log: quiet, answered: map[netip.Addr]struct{}{ourIP: {}}}
-			if target, ok := targetOf(f); ok {
-				r.serve(target, f)
-			}
+			r := responder.NewResponder("eth0", &link{place: here, conn: w}, responder.Protocol{Meter: m, Log: quiet})
+			r.Set([]netip.Addr{ourIP}, time.Now())
+			r.Serve(f)
 			var want []byte
 			var counted [3]int
 			if c.want != nil {
@@ -279,7 +281,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("checksum %x, want %x", b[56:58], want)
 		}
 		back, ok := parse(answer(m, here))
-		if !ok || !back.advertisement || back.target != m.target || back.mac != here.MAC || back.source != here.linkLocal {
+		if !ok || !back.advertisement || back.target != m.target || back.mac != here.MAC || back.source != here.Source {
 			t.Fatalf("the answer to %v reads %v, %v", m, back, ok)
 		}
 	})

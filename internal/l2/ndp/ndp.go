@@ -1,7 +1,7 @@
 // Package ndp answers Neighbor Discovery (RFC 4861) for IPv6 addresses that no interface holds, and announces them by
 // unsolicited neighbour advertisements. It owns the packet sockets, one per interface that has an address to answer for,
 // and the memberships of the addresses' solicited-node groups. It knows nothing of Services, nodes or elections and
-// imports none of the other responders; which interfaces are usable and which addresses are answered where it is told.
+// imports none of the other protocol's responders; which interfaces are usable and which addresses are answered where it is told.
 //
 // It listens on packet sockets rather than ICMPv6 sockets because the kernel gives the latter nothing that is sent to an
 // address it does not hold, and that is how neighbours ask whether one they know is still there (section 7.3.3 there).
@@ -14,9 +14,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
-	"time"
 
 	"metallb.io/operator/internal/l2"
+	"metallb.io/operator/internal/l2/responder"
 )
 
 // Responders are the NDP responders of a node, one per usable interface on which there is an IPv6 address to answer for:
@@ -25,14 +25,12 @@ import (
 // An interface is usable while it has a link-local address that has passed duplicate address detection. Advertisements
 // come from that address, and without it the kernel could not resolve whom to send replies to.
 type Responders struct {
-	meter   l2.Meter
-	log     *slog.Logger
-	net     network
-	changed chan struct{}
+	all *responder.Responders
+	log *slog.Logger
+	net network
 
-	mu      sync.Mutex
-	running map[string]*responder // by interface name
-	without map[string]bool       // interfaces by name where only the link-local address is missing
+	mu      sync.Mutex      // of Sync and Close
+	without map[string]bool // interfaces by name where only the link-local address is missing
 	watch   watch
 }
 
@@ -44,23 +42,35 @@ type network struct {
 	watch     func(changed func()) (watch, error)
 }
 
-// place is where a responder works; where one of its parts changes another responder is needed.
-type place struct {
-	l2.Interface
-	linkLocal netip.Addr
+// place is an interface and its link-local address.
+type place = responder.Place
+
+var texts = responder.Texts{
+	Stopped:      "stopped answering NDP on an interface",
+	SocketFailed: "NDP socket failed",
+	CannotAnswer: "cannot send a neighbour advertisement",
+	CannotClaim:  "cannot send an unsolicited neighbour advertisement",
 }
 
 // New returns Responders without an interface.
 func New(meter l2.Meter, log *slog.Logger) *Responders {
-	return &Responders{
-		meter: meter, log: log, net: network{linkLocal: linkLocal, listen: listen, member: newMember, watch: newWatch},
-		changed: make(chan struct{}, 1), running: map[string]*responder{}, without: map[string]bool{},
+	r := &Responders{log: log, net: network{linkLocal: linkLocal, listen: listen, member: newMember, watch: newWatch}}
+	r.all = responder.New(responder.Protocol{Open: r.link, Meter: meter, Log: log, Texts: texts})
+	return r
+}
+
+func (r *Responders) link(p place) (responder.Link, error) {
+	c, err := r.net.listen(p.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open a socket for NDP: %w", err)
 	}
+	r.log.Info("answering NDP on an interface", "interface", p.Name, "mac", p.HardwareAddr().String(), "source", p.Source)
+	return &link{place: p, conn: c, log: r.log, groups: groups{open: func() (member, error) { return r.net.member(p.Interface) }}}, nil
 }
 
 // Failed signals that Sync has something to do: a socket has died, or the link-local address of an interface that was
 // given to Sync has come or gone.
-func (r *Responders) Failed() <-chan struct{} { return r.changed }
+func (r *Responders) Failed() <-chan struct{} { return r.all.Failed() }
 
 // Sync makes the IPv6 addresses of the entries answered on the interfaces, as each entry wants, and nothing else. An
 // address that is new on an interface, or whose interface is new, is claimed by unsolicited advertisements. Once Sync
@@ -73,30 +83,21 @@ func (r *Responders) Failed() <-chan struct{} { return r.changed }
 func (r *Responders) Sync(interfaces []l2.Interface, entries []l2.Entry) ([]l2.Entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	desired := map[string][]netip.Addr{}
 	var used []l2.Interface
 	for _, ifi := range interfaces {
-		if a := l2.Addresses(entries, ifi.Name, false); len(a) > 0 {
-			desired[ifi.Name] = a
+		if len(l2.Addresses(entries, ifi.Name, false)) > 0 {
 			used = append(used, ifi)
 		}
 	}
-	places, err := r.places(used)
-	errs := []error{err, r.syncPlaces(places)}
-	now := time.Now()
-	for name, x := range r.running {
-		x.set(desired[name], now)
-	}
-	for _, x := range r.running {
-		errs = append(errs, x.join())
-	}
-	return r.entries(), errors.Join(errs...)
+	places, placesErr := r.places(used)
+	_, listenErr := r.all.Listen(places)
+	running, err := r.all.Sync(entries)
+	return running, errors.Join(placesErr, listenErr, err)
 }
 
 // places finds the link-local addresses of the interfaces, and leaves out those that have none.
-func (r *Responders) places(interfaces []l2.Interface) (map[string]place, error) {
-	out := map[string]place{}
-	err := r.watchAddresses(interfaces) // comes first: what changes after the look below is signalled
+func (r *Responders) places(interfaces []l2.Interface) (out []place, err error) {
+	err = r.watchAddresses(interfaces) // comes first: what changes after the look below is signalled
 	without := map[string]bool{}
 	for _, ifi := range interfaces {
 		a, lookErr := r.net.linkLocal(ifi)
@@ -104,7 +105,7 @@ func (r *Responders) places(interfaces []l2.Interface) (map[string]place, error)
 		case lookErr != nil:
 			err = errors.Join(err, fmt.Errorf("interface %s: cannot look up its IPv6 link-local address: %w", ifi.Name, lookErr))
 		case a.IsValid():
-			out[ifi.Name] = place{ifi, a}
+			out = append(out, place{Interface: ifi, Source: a})
 		default:
 			without[ifi.Name] = true
 			if !r.without[ifi.Name] {
@@ -126,7 +127,7 @@ func (r *Responders) watchAddresses(interfaces []l2.Interface) error {
 		if len(interfaces) == 0 {
 			return nil
 		}
-		w, err := r.net.watch(r.signal)
+		w, err := r.net.watch(r.all.Fail)
 		if err != nil {
 			return fmt.Errorf("cannot watch IPv6 link-local addresses: %w", err)
 		}
@@ -136,72 +137,18 @@ func (r *Responders) watchAddresses(interfaces []l2.Interface) error {
 	return nil
 }
 
-// syncPlaces opens and closes sockets so that there is a live one for each place.
-func (r *Responders) syncPlaces(wanted map[string]place) error {
-	for name, x := range r.running {
-		if _, alive := x.running(); !alive || wanted[name] != x.place {
-			x.close()
-			delete(r.running, name)
-			r.log.Info("stopped answering NDP on an interface", "interface", name)
-		}
-	}
-	var errs []error
-	for name, p := range wanted {
-		if r.running[name] != nil {
-			continue
-		}
-		c, err := r.net.listen(p.Interface)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("interface %s: cannot open a socket for NDP: %w", name, err))
-			continue
-		}
-		g := &groups{open: func() (member, error) { return r.net.member(p.Interface) }}
-		r.running[name] = start(p, c, g, r.meter, r.log, r.signal)
-		r.log.Info("answering NDP on an interface", "interface", name, "mac", p.HardwareAddr().String(), "source", p.linkLocal)
-	}
-	return errors.Join(errs...)
-}
-
-func (r *Responders) signal() {
-	select {
-	case r.changed <- struct{}{}:
-	default:
-	}
-}
-
 // Running returns what is answered, with the interfaces by name.
-func (r *Responders) Running() []l2.Entry {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.entries()
-}
-
-func (r *Responders) entries() []l2.Entry {
-	by := map[string][]netip.Addr{}
-	for name, x := range r.running {
-		by[name], _ = x.running()
-	}
-	return l2.Merge(by)
-}
+func (r *Responders) Running() []l2.Entry { return r.all.Running() }
 
 // Yield prepares for the end: from now on an address is given up on an interface as soon as another station advertises
 // it there, so that a successor takes over without a moment in which nobody answers.
-func (r *Responders) Yield() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, x := range r.running {
-		x.yield()
-	}
-}
+func (r *Responders) Yield() { r.all.Yield() }
 
 // Close ends all responders; no frame is sent after it returns.
 func (r *Responders) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for name, x := range r.running {
-		x.close()
-		delete(r.running, name)
-	}
+	r.all.Close()
 	if r.watch != nil {
 		r.watch.close()
 		r.watch = nil

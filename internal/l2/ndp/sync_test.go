@@ -14,6 +14,7 @@ import (
 
 	"metallb.io/operator/internal/l2"
 	"metallb.io/operator/internal/l2/l2test"
+	"metallb.io/operator/internal/l2/responder"
 )
 
 func TestSync(t *testing.T) {
@@ -218,14 +219,15 @@ func TestYield(t *testing.T) {
 func BenchmarkServe(b *testing.B) {
 	for _, n := range []int{1, 10_000} {
 		b.Run(map[int]string{1: "1 address", 10_000: "10000 addresses"}[n], func(b *testing.B) {
-			r := &responder{place: here, conn: &discard{}, meter: &count{}, log: quiet, answered: map[netip.Addr]struct{}{ourIP: {}}}
-			for a := netip.MustParseAddr("2001:db8:1::"); len(r.answered) < n; a = a.Next() {
-				r.answered[a] = struct{}{}
+			r := responder.NewResponder("eth0", &link{place: here, conn: &discard{}}, responder.Protocol{Meter: &count{}, Log: quiet})
+			answered := []netip.Addr{ourIP}
+			for a := netip.MustParseAddr("2001:db8:1::"); len(answered) < n; a = a.Next() {
+				answered = append(answered, a)
 			}
+			r.Set(answered, time.Now())
 			f := asked().bytes(b)
 			for b.Loop() {
-				target, _ := targetOf(f)
-				r.serve(target, f)
+				r.Serve(f)
 			}
 		})
 	}

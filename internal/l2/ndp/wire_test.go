@@ -3,9 +3,11 @@ package ndp
 import (
 	"bufio"
 	"net"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"metallb.io/operator/internal/l2"
 	"metallb.io/operator/internal/l2/l2test"
+	"metallb.io/operator/internal/l2/responder"
 )
 
 var stamp = regexp.MustCompile(`^[0-9]+\.[0-9]+`)
@@ -123,15 +126,36 @@ func expect(t *testing.T, line string, parts ...string) {
 	}
 }
 
+// observed is the link that Responders have opened.
+type observed struct {
+	*link
+	silent atomic.Bool // makes no more claims
+}
+
+func (o *observed) Claim(a netip.Addr) ([][]byte, error) {
+	if o.silent.Load() {
+		return nil, nil
+	}
+	return o.link.Claim(a)
+}
+
+// observe returns the link that is opened next.
+func observe(r *Responders) *observed {
+	o := &observed{}
+	r.all.Open = func(p place) (responder.Link, error) {
+		l, err := r.link(p)
+		o.link, _ = l.(*link)
+		return o, err
+	}
+	return o
+}
+
 // endClaims waits for the first round of the claims and suppresses the others, so that answers are seen by themselves.
-func endClaims(t *testing.T, r *Responders, m *count, addresses int) {
+func (o *observed) endClaims(t *testing.T, m *count, addresses int) {
 	t.Helper()
 	sent := func() int { return m.all()[2] }
 	l2test.Eventually(t, 5*time.Second, "the first round", func() bool { return sent() >= addresses })
-	x := r.running["lan0"]
-	x.mu.Lock()
-	x.schedule = l2.Schedule{}
-	x.mu.Unlock()
+	o.silent.Store(true)
 	l2test.Eventually(t, 5*time.Second, "the end of a round that was under way", func() bool {
 		before := sent()
 		time.Sleep(100 * time.Millisecond)
@@ -144,8 +168,9 @@ func TestAnswersOnTheWire(t *testing.T) {
 	h, r, m := lan(t, "tcpdump")
 	seen := watchWire(t, h)
 	us := ifi(t, "lan0")
+	o := observe(r)
 	syncOK(t, r, []l2.Interface{us}, entries("2001:db8::10"))
-	endClaims(t, r, m, 1)
+	o.endClaims(t, m, 1)
 	untilSilent(t, seen)
 	send := rawClient(t, h)
 	for name, c := range map[string]struct {

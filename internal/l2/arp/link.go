@@ -1,0 +1,65 @@
+package arp
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"net/netip"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/sys/unix"
+
+	"metallb.io/operator/internal/l2"
+	"metallb.io/operator/internal/l2/responder"
+)
+
+type conn = responder.Conn
+
+// listen opens a packet socket for ARP requests on an interface.
+func listen(ifi l2.Interface) (conn, error) {
+	f, err := filter()
+	if err != nil {
+		return nil, err
+	}
+	c, err := packet.Listen(&net.Interface{Index: ifi.Index, Name: ifi.Name, HardwareAddr: ifi.HardwareAddr()},
+		packet.Raw, unix.ETH_P_ARP, &packet.Config{Filter: f})
+	if err != nil {
+		return nil, err
+	}
+	if err := responder.Enlarge(c); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// link speaks ARP on an interface.
+type link struct {
+	l2.Interface
+	conn
+}
+
+func (l *link) Destination(frame []byte) net.Addr {
+	return &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:6])}
+}
+
+func (l *link) Target(frame []byte) (netip.Addr, bool) { return targetOf(frame) }
+
+func (l *link) Answer(frame []byte) (reply []byte, rival bool, err error) {
+	r, ok := parse(frame)
+	if !ok {
+		return nil, false, nil
+	}
+	if r.announcement() {
+		return nil, !bytes.Equal(r.senderMAC, l.MAC[:]), nil
+	}
+	reply, err = answer(r, l.HardwareAddr())
+	return reply, false, err
+}
+
+func (l *link) Claim(a netip.Addr) ([][]byte, error) { return gratuitous(a, l.HardwareAddr()) }
+
+// Join has nothing to do: requests are broadcast.
+func (l *link) Join([]netip.Addr) error { return nil }
+
+// Yield has nothing to do: a claim is a request too.
+func (l *link) Yield() {}

@@ -1,0 +1,104 @@
+package ndp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"metallb.io/operator/internal/l2"
+	"metallb.io/operator/internal/l2/responder"
+)
+
+// conn is the part of a packet socket that a link uses.
+type conn interface {
+	responder.Conn
+	SetBPF(filter []bpf.RawInstruction) error
+}
+
+// listen opens a packet socket for neighbour solicitations on an interface.
+func listen(ifi l2.Interface) (conn, error) {
+	f, err := filter(false)
+	if err != nil {
+		return nil, err
+	}
+	c, err := packet.Listen(&net.Interface{Index: ifi.Index, Name: ifi.Name, HardwareAddr: ifi.HardwareAddr()},
+		packet.Raw, unix.ETH_P_IPV6, &packet.Config{Filter: f})
+	if err != nil {
+		return nil, err
+	}
+	if err := responder.Enlarge(c); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// link speaks NDP at a place.
+type link struct {
+	place
+	conn
+	log     *slog.Logger
+	groups  groups
+	members []netip.Addr // the addresses for which all groups are joined
+}
+
+func (l *link) Destination(frame []byte) net.Addr {
+	return &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:6])}
+}
+
+func (l *link) Target(frame []byte) (netip.Addr, bool) { return targetOf(frame) }
+
+func (l *link) Answer(frame []byte) (reply []byte, rival bool, err error) {
+	m, ok := parse(frame)
+	switch {
+	case !ok:
+		return nil, false, nil
+	case m.advertisement:
+		return nil, m.mac != l.MAC, nil
+	}
+	return answer(m, l.place), false, nil
+}
+
+func (l *link) Claim(a netip.Addr) ([][]byte, error) { return [][]byte{unsolicited(a, l.place)}, nil }
+
+// Join makes the interface a member of the addresses' solicited-node groups. An address whose group cannot be joined is
+// answered all the same, to those who ask by unicast at least.
+func (l *link) Join(addresses []netip.Addr) error {
+	if slices.Equal(addresses, l.members) {
+		return nil
+	}
+	wanted := make(map[netip.Addr]bool, len(addresses))
+	for _, a := range addresses {
+		wanted[groupOf(a)] = true
+	}
+	missing, err := l.groups.set(wanted)
+	if missing > 0 {
+		l.members = nil
+		return fmt.Errorf("cannot join %d of %d solicited-node groups: %w", missing, len(wanted), err)
+	}
+	l.members = addresses
+	return nil
+}
+
+// Yield lets advertisements into the process, which only from now on are of interest.
+func (l *link) Yield() {
+	f, err := filter(true)
+	if err == nil {
+		err = l.SetBPF(f)
+	}
+	if err != nil {
+		l.log.Warn("cannot listen for a successor's advertisements", "interface", l.Name, "error", err)
+	}
+}
+
+// Close closes the socket and leaves all groups.
+func (l *link) Close() error {
+	l.groups.close()
+	return l.conn.Close()
+}

@@ -1,0 +1,56 @@
+package responder
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxFrame is what is read of a frame, in octets; of a longer one, for which there is no use, the rest is lost.
+const MaxFrame = 2048
+
+// Conn is the part of a packet socket that a responder uses.
+type Conn interface {
+	ReadFrom(b []byte) (n int, from net.Addr, err error)
+	WriteTo(b []byte, to net.Addr) (n int, err error)
+	Close() error
+}
+
+// Link is a socket on an interface, and the protocol that is spoken there.
+type Link interface {
+	Conn
+	// Destination returns where a frame goes, as WriteTo takes it.
+	Destination(frame []byte) net.Addr
+	// Target reads the address that a frame is about, before anything else of the frame is looked at: nearly all are about
+	// somebody else's.
+	Target(frame []byte) (address netip.Addr, ok bool)
+	// Answer returns the reply to a request for an address that is answered here, or why there can be none. For any other
+	// frame there is neither; rival says that it is another station's claim to the address.
+	Answer(frame []byte) (reply []byte, rival bool, err error)
+	// Claim returns the gratuitous frames of one round.
+	Claim(address netip.Addr) ([][]byte, error)
+
+	// Join sees to it that requests for these addresses, sorted, arrive. An error says what is missing; the next call tries
+	// again. It is not called at the same time as Close.
+	Join(addresses []netip.Addr) error
+	// Yield lets the claims of other stations arrive.
+	Yield()
+}
+
+// Enlarge makes room for the burst of requests when a router has lost its neighbour table. The kernel makes less of it
+// where net.core.rmem_max says so.
+func Enlarge(socket syscall.Conn) error {
+	const receiveBuffer = 4 << 20
+	c, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var setErr error
+	err = c.Control(func(fd uintptr) {
+		setErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	})
+	return errors.Join(err, setErr)
+}
