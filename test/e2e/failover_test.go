@@ -84,7 +84,11 @@ func TestLocalAnnouncerFollowsItsPod(t *testing.T) {
 			announcer, _, err := p.Announcer(ctx, address)
 			return announcer == node, err
 		}))
-		t.Logf("the pod is on %s; it announced %s after the rollout", node, time.Since(start).Round(time.Millisecond))
+		took := time.Since(start)
+		t.Logf("the pod is on %s; it announced %s after the rollout", node, took.Round(time.Millisecond))
+		if took > 10*time.Second {
+			t.Errorf("%s took %s to announce the address of its pod: it was not slow, it was stuck", node, took)
+		}
 		answer, err := p.Answer(ctx, lab.Client, "udp", netip.AddrPortFrom(address, 33002))
 		must(t, err)
 		answeredBy(t, answer, "udp", "aspera-tcp-proxy")
