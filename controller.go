@@ -73,7 +73,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	recorder, stop, err := newRecorder(ctx, restConfig, scheme)
+	recorder, stop, err := newRecorder(ctx, restConfig, scheme, corev1.EventSource{Component: service.Component})
 	if err != nil {
 		return err
 	}
@@ -154,13 +154,13 @@ func metricsAddress(host string, port int) string {
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-// newRecorder makes a recorder of events, and what ends it.
-func newRecorder(ctx context.Context, restConfig *rest.Config, scheme *kruntime.Scheme) (record.EventRecorder, func(), error) {
+// newRecorder makes a recorder of events that come from the source, and what ends it.
+func newRecorder(ctx context.Context, restConfig *rest.Config, scheme *kruntime.Scheme, source corev1.EventSource) (record.EventRecorder, func(), error) {
 	events, err := typedcorev1.NewForConfig(restConfig)
 	if err != nil {
 		return nil, nil, err
 	}
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: events.Events("")})
-	return broadcaster.NewRecorder(scheme, corev1.EventSource{Component: service.Component}), broadcaster.Shutdown, nil
+	return broadcaster.NewRecorder(scheme, source), broadcaster.Shutdown, nil
 }

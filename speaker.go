@@ -24,9 +24,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -116,16 +114,14 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	events, err := typedcorev1.NewForConfig(config)
-	if err != nil {
-		return err
-	}
 	// Until the speaker has handed over, it goes on reading and telling: the context of those ends with this function.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	broadcaster := record.NewBroadcaster(record.WithContext(background))
-	defer broadcaster.Shutdown()
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: events.Events("")})
+	recorder, stop, err := newRecorder(background, config, scheme, corev1.EventSource{Component: node.Component, Host: f.nodeName})
+	if err != nil {
+		return err
+	}
+	defer stop()
 
 	counters, err := node.NewMetrics(metrics.Registry)
 	if err != nil {
@@ -151,8 +147,7 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	n := node.New(node.Options{
 		Name: f.nodeName, Pod: f.podName, Class: f.class, Address: gossip.Addr(),
 		IgnoreExcludeLabel: f.ignoreExcludeLabel, Cache: api, Members: group, Network: network, ARP: ipv4, NDP: ipv6,
-		Recorder: broadcaster.NewRecorder(scheme, corev1.EventSource{Component: node.Component, Host: f.nodeName}),
-		Metrics:  counters, Log: log,
+		Recorder: recorder, Metrics: counters, Log: log,
 	})
 	return runAll(ctx, background, n.Run,
 		func(ctx context.Context) error { return api.Start(ctx) },

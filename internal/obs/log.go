@@ -13,14 +13,10 @@ import (
 
 // Keys of log messages: the same fact has the same key everywhere.
 const (
-	KeyAddress   = "address"
-	KeyInterface = "interface"
-	KeyMember    = "member"
-	KeyNamespace = "namespace"
-	KeyNode      = "node"
-	KeyPool      = "pool"
-	KeyReason    = "reason"
-	KeyService   = "service"
+	KeyAddress = "address"
+	KeyPool    = "pool"
+	KeyReason  = "reason"
+	KeyService = "service"
 )
 
 // levels maps the values of the API's LogLevel and of --log-level to slog's levels.
