@@ -103,10 +103,10 @@ func (r renderer) speaker() *appsv1.DaemonSet {
 		SecurityContext: &corev1.PodSecurityContext{
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
-		// Optional: a speaker starts before the controller has made the Secret, and finds the key when it is there.
+		// Not optional: pods wait for the Secret, which the controller makes. A kubelet brings a Secret that comes later in a
+		// minute or two, and until then speakers with the key and speakers without cannot talk.
 		Volumes: []corev1.Volume{{Name: gossipSecret, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
 			SecretName:  gossipSecret,
-			Optional:    ptr.To(true),
 			DefaultMode: ptr.To[int32](0o400),
 		}}}},
 	}

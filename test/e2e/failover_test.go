@@ -87,7 +87,7 @@ func TestLocalAnnouncerFollowsItsPod(t *testing.T) {
 		took := time.Since(start)
 		t.Logf("the pod is on %s; it announced %s after the rollout", node, took.Round(time.Millisecond))
 		if took > 10*time.Second {
-			dump(t, p, "metallb-system") // seen once: about a minute, on the node that had just been powered on again
+			dump(t, p, "metallb-system")
 		}
 		answer, err := p.Answer(ctx, lab.Client, "udp", netip.AddrPortFrom(address, 33002))
 		must(t, err)
