@@ -10,7 +10,7 @@ import (
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:path=addresspools,scope=Namespaced,singular=addresspool
+// +kubebuilder:resource:path=addresspools,scope=Namespaced,singular=addresspool,shortName=apool,categories=metallb-all
 // +kubebuilder:deprecatedversion:warning="metallb.io/v1alpha1 AddressPool is deprecated: use IPAddressPool with L2Advertisement or BGPAdvertisement"
 type AddressPool struct {
 	metav1.TypeMeta   `json:",inline"`

@@ -29,6 +29,9 @@ type LegacyBGPAdvertisement struct {
 	AggregationLengthV6 *int32 `json:"aggregationLengthV6,omitempty"`
 
 	// LocalPref is the LOCAL_PREF attribute, sent to iBGP peers (RFC 4271, section 5.1.5).
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=4294967295
+	// +kubebuilder:validation:Format=int64
 	// +optional
 	LocalPref uint32 `json:"localPref,omitempty"`
 
@@ -74,7 +77,7 @@ type AddressPoolStatus struct{}
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:storageversion
-// +kubebuilder:resource:path=addresspools,scope=Namespaced,singular=addresspool
+// +kubebuilder:resource:path=addresspools,scope=Namespaced,singular=addresspool,shortName=apool,categories=metallb-all
 // +kubebuilder:deprecatedversion:warning="metallb.io/v1beta1 AddressPool is deprecated: use IPAddressPool with L2Advertisement or BGPAdvertisement"
 type AddressPool struct {
 	metav1.TypeMeta   `json:",inline"`

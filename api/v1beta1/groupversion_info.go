@@ -1,6 +1,6 @@
 // Package v1beta1 holds version v1beta1 of the API group metallb.io. It owns the shape of the resources, their
 // defaults and the rules that one object can be checked by; what needs other objects is internal/config's.
-// It imports apimachinery and core types only.
+// It imports apimachinery, core types and v1beta2 (for BGPPeer's conversion) only.
 //
 // +kubebuilder:object:generate=true
 // +groupName=metallb.io
@@ -21,6 +21,14 @@ var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 		&IPAddressPool{}, &IPAddressPoolList{},
 		&L2Advertisement{}, &L2AdvertisementList{},
 		&AddressPool{}, &AddressPoolList{},
+		&BGPAdvertisement{}, &BGPAdvertisementList{},
+		&BGPPeer{}, &BGPPeerList{},
+		&Community{}, &CommunityList{},
+		&BFDProfile{}, &BFDProfileList{},
+		&ServiceL2Status{}, &ServiceL2StatusList{},
+		&ServiceBGPStatus{}, &ServiceBGPStatusList{},
+		&BGPSessionState{}, &BGPSessionStateList{},
+		&ConfigurationState{}, &ConfigurationStateList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -61,7 +61,7 @@ type IPAddressPoolStatus struct {
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:path=ipaddresspools,scope=Namespaced,singular=ipaddresspool
+// +kubebuilder:resource:path=ipaddresspools,scope=Namespaced,singular=ipaddresspool,shortName=ipap,categories=metallb-all
 // +kubebuilder:printcolumn:name="Auto Assign",type=boolean,JSONPath=`.spec.autoAssign`
 // +kubebuilder:printcolumn:name="Avoid Buggy IPs",type=boolean,JSONPath=`.spec.avoidBuggyIPs`
 // +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.addresses`

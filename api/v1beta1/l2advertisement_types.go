@@ -49,7 +49,7 @@ type L2AdvertisementStatus struct{}
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:path=l2advertisements,scope=Namespaced,singular=l2advertisement
+// +kubebuilder:resource:path=l2advertisements,scope=Namespaced,singular=l2advertisement,shortName=l2adv,categories=metallb-all
 // +kubebuilder:printcolumn:name="IPAddressPools",type=string,JSONPath=`.spec.ipAddressPools`
 // +kubebuilder:printcolumn:name="IPAddressPool Selectors",type=string,JSONPath=`.spec.ipAddressPoolSelectors`
 // +kubebuilder:printcolumn:name="Interfaces",type=string,JSONPath=`.spec.interfaces`

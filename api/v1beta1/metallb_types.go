@@ -147,7 +147,7 @@ type MetalLBStatus struct {
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:path=metallbs,scope=Namespaced,singular=metallb
+// +kubebuilder:resource:path=metallbs,scope=Namespaced,singular=metallb,shortName=mlb,categories=metallb-all
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=='Available')].status`
 // +kubebuilder:printcolumn:name="Degraded",type=string,JSONPath=`.status.conditions[?(@.type=='Degraded')].status`
 // +kubebuilder:printcolumn:name="Progressing",type=string,JSONPath=`.status.conditions[?(@.type=='Progressing')].status`

@@ -11,12 +11,6 @@ import (
 	"metallb.io/operator/api/v1beta1"
 )
 
-// Input is all configuration of one namespace, in any order.
-type Input struct {
-	IPAddressPools   []v1beta1.IPAddressPool
-	AddressPools     []v1beta1.AddressPool
-	L2Advertisements []v1beta1.L2Advertisement
-}
 
 // Compile turns resources into one Config, and says everything that is wrong with them. What is wrong is dropped and
 // the rest stays; of two resources in conflict the younger loses, by creation time and then by name. An invalid

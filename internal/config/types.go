@@ -1,13 +1,17 @@
-// Package config turns the resources that users write (IPAddressPool, AddressPool, L2Advertisement) into one Config,
-// and says completely what is wrong with them. What is wrong is dropped and the rest stays, the same way each time, so
-// that a restart changes nothing.
+// Package config turns the resources that users write (pools, advertisements, peers, BFD profiles, communities) into one
+// Config, and says completely what is wrong with them. What is wrong is dropped and the rest stays, the same way each
+// time, so that a restart changes nothing.
 //
-// It is pure: it imports api, apimachinery and ipam, no client, no clock, no logger.
+// It is pure: it imports api, apimachinery, ipam and bgp, no client, no clock, no logger.
 package config
 
 import (
+	"net/netip"
+	"time"
+
 	"k8s.io/apimachinery/pkg/labels"
 
+	"metallb.io/operator/internal/bgp"
 	"metallb.io/operator/internal/ipam"
 )
 
@@ -16,6 +20,8 @@ import (
 type Config struct {
 	// Pools that are usable, sorted by name. One that is Incomplete may have no addresses at all.
 	Pools []Pool
+	// Peers that are usable, sorted by name; for a node, those that it opens a session with.
+	Peers []Peer
 }
 
 // Pool is a compiled IPAddressPool or AddressPool.
@@ -37,6 +43,8 @@ type Pool struct {
 	Allocation *Allocation
 	// L2 are the advertisements of the pool's addresses by ARP and NDP.
 	L2 []L2Advertisement
+	// BGP are the advertisements of the pool's addresses to peers.
+	BGP []BGPAdvertisement
 }
 
 // Allocation is a compiled ServiceAllocation.
@@ -77,4 +85,72 @@ type Source struct {
 	Kind string
 	// Name of the resource.
 	Name string
+}
+
+// BGPAdvertisement is a compiled BGPAdvertisement, or what an AddressPool of protocol bgp implies.
+type BGPAdvertisement struct {
+	// Name of the resource; of several that one AddressPool implies each has the same.
+	Name string
+	// Length4 and Length6 are the lengths of the prefixes announced for an address.
+	Length4, Length6 int
+	// LocalPref is the LOCAL_PREF attribute (RFC 4271, section 5.1.5); 0: unset.
+	LocalPref uint32
+	// Communities, sorted as written.
+	Communities []bgp.Community
+	// NodeSelectors: one match is enough. Empty: every node.
+	NodeSelectors []labels.Selector
+	// ServiceSelectors: one match is enough. Empty: every Service.
+	ServiceSelectors []labels.Selector
+	// Peers by name of the resource. Empty: all.
+	Peers []string
+}
+
+// Peer is a compiled BGPPeer.
+type Peer struct {
+	// Name of the resource.
+	Name string
+	// MyASN is our AS number; LocalASN replaces it towards this peer, 0: it does not.
+	MyASN, LocalASN uint32
+	// ASN of the peer; 0 where Dynamic says what it may be.
+	ASN     uint32
+	Dynamic DynamicASN
+	// Address of the peer, or the Interface over which its link-local address is found.
+	Address   netip.Addr
+	Interface string
+	// Port of the peer.
+	Port uint16
+	// Source address of the session; not valid: the kernel chooses.
+	Source netip.Addr
+	// HoldTime of 0 is a session without keepalives. ConnectTime of 0 leaves the choice to the session.
+	HoldTime, KeepaliveTime, ConnectTime time.Duration
+	// RouterID is an IPv4 address; not valid: one of the node's.
+	RouterID netip.Addr
+	// NodeSelectors: one match is enough. Empty: every node.
+	NodeSelectors []labels.Selector
+	// Password of the session; empty: none.
+	Password bgp.Password
+	// BFD by which the path is watched; nil: none.
+	BFD *BFDProfile
+	// GracefulRestart (RFC 4724), MultiHop for an eBGP peer more than one hop away, DualStack for both families on this
+	// session.
+	GracefulRestart, MultiHop, DualStack bool
+	// VRF of the node; empty: the default one.
+	VRF string
+}
+
+// DynamicASN says which AS number a peer may have: "", internal or external.
+type DynamicASN string
+
+// BFDProfile is a compiled BFDProfile, its defaults filled in.
+type BFDProfile struct {
+	// Name of the resource.
+	Name string
+	// Receive, Transmit and Echo are the intervals between packets.
+	Receive, Transmit, Echo time.Duration
+	// Multiplier is the number of packets that may be missed.
+	Multiplier int
+	// EchoMode and Passive as in RFC 5880, sections 6.4 and 6.1.
+	EchoMode, Passive bool
+	// MinimumTTL of multihop packets.
+	MinimumTTL int
 }
