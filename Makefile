@@ -39,7 +39,7 @@ bench: lab-build ## Benchmarks of the allocator, the election, the responders, a
 	go test -run '^$$' -bench . -count 5 ./internal/ipam ./internal/election ./internal/l2/arp ./internal/l2/ndp
 	KUBEBUILDER_ASSETS=$$($(LAB) assets) go test -run '^$$' -bench . -count 3 ./controllers/service
 fuzz: ## Every fuzz target for FUZZTIME each
-	@for target in $$(grep -rl --include='*_test.go' '^func Fuzz' internal speaker | xargs -n1 dirname | sort -u); do \
+	@for target in $$(grep -rl --include='*_test.go' '^func Fuzz' api internal speaker | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$target/*_test.go | cut -c6-); do \
 	    echo "== $$target $$f"; go test ./$$target -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME); done; done
 
@@ -52,10 +52,12 @@ image: build packages ## The image, dist/metallb.tar (an OCI archive), from the 
 	$(SUDO) buildah bud --quiet --isolation chroot --timestamp 0 -t $(IMG) .
 	@rm -f dist/metallb.tar
 	$(SUDO) buildah push --quiet $(IMG) oci-archive:dist/metallb.tar:$(IMG)
-generate: tools ## Deep copies, CRDs and roles from the markers in the code
+generate: tools ## Deep copies, CRDs, roles and docs/api.md from the types and markers in the code
 	$(TOOLS)/controller-gen object paths=./api/...
 	$(TOOLS)/controller-gen crd:maxDescLen=400 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	$(TOOLS)/controller-gen rbac:roleName=metallb-operator,fileName=operator_role.yaml paths=./controllers/metallb output:rbac:artifacts:config=config/rbac
+	$(TOOLS)/crd-ref-docs --source-path=api --config=docs/templates/crd-ref-docs.yaml --templates-dir=docs/templates \
+	  --renderer=markdown --output-path=docs/api.md --log-level=ERROR
 fmt: ## gofmt
 	gofmt -w $$(git ls-files '*.go')
 vet: ## go vet, all modules
@@ -68,8 +70,8 @@ lint: tools ## golangci-lint, all modules
 	cd test/e2e && $(TOOLS)/golangci-lint run -c ../../.golangci.yaml ./...
 verify: generate vet lint ## Generated files are up to date, everything is formatted, vetted and linted
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
-	@git diff --exit-code -- api config || { echo "generated files differ: run make generate and commit"; exit 1; }
-	@untracked=$$(git ls-files --others --exclude-standard -- api config); [ -z "$$untracked" ] || { echo "not committed: $$untracked"; exit 1; }
+	@git diff --exit-code -- api config docs/api.md || { echo "generated files differ: run make generate and commit"; exit 1; }
+	@untracked=$$(git ls-files --others --exclude-standard -- api config docs/api.md); [ -z "$$untracked" ] || { echo "not committed: $$untracked"; exit 1; }
 	@for k in config/default config/crd; do $(TOOLS)/kustomize build $$k >/dev/null; done
 	@for m in . tools test/lab test/e2e; do (cd $$m && go mod verify >/dev/null && go mod tidy -diff); done
 
