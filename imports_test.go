@@ -36,16 +36,20 @@ var rules = map[string]rule{
 	"internal/l2/ndp":       {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: append([]string{module + "internal/l2/arp"}, kube...)},
 	"internal/l2/l2test":    {may: []string{"golang.org/x/sys"}, mayNot: kube},
 	"internal/l2/iface":     {may: []string{module + "internal/l2", "github.com/vishvananda/netlink", "golang.org/x/sys"}, mayNot: kube},
-	"internal/config":       {may: append([]string{module + "api", module + "internal/ipam"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/bgp":          {mayNot: slices.Concat(kube, linux)}, // log/slog is for the password that does not show itself
+	"internal/config":       {may: append([]string{module + "api", module + "internal/ipam", module + "internal/bgp"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/lbservice":    {may: append([]string{module + "internal/ipam", module + "internal/announce"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/announce": {
 		may:    []string{module + "internal/config", module + "internal/election", module + "internal/l2", "k8s.io/apimachinery"},
 		mayNot: slices.Concat(clients, linux),
 	},
-	"internal/render":  {may: append([]string{module + "api", "k8s.io/utils"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
-	"internal/rollout": {may: append([]string{module + "api", module + "internal/render"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
-	"internal/obs":     {may: []string{"github.com/prometheus/client_golang", "github.com/go-logr"}, mayNot: slices.Concat(kube, linux)},
-	"speaker/members":  {may: []string{"github.com/hashicorp/memberlist", "golang.org/x"}, mayNot: kube},
+	"internal/config/configtest": {may: append([]string{module + "api", module + "internal/config", module + "internal/bgp", "sigs.k8s.io/yaml"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/legacy":            {may: append([]string{module + "api", module + "internal/config", module + "internal/bgp", module + "internal/ipam", "go.yaml.in/yaml", "sigs.k8s.io/yaml"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"cmd/kubectl-metallb":        {may: append([]string{module + "api", module + "internal", "sigs.k8s.io/yaml"}, apiTypes...), mayNot: linux},
+	"internal/render":            {may: append([]string{module + "api", "k8s.io/utils"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/rollout":           {may: append([]string{module + "api", module + "internal/render"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/obs":               {may: []string{"github.com/prometheus/client_golang", "github.com/go-logr"}, mayNot: slices.Concat(kube, linux)},
+	"speaker/members":            {may: []string{"github.com/hashicorp/memberlist", "golang.org/x"}, mayNot: kube},
 }
 
 type listed struct {

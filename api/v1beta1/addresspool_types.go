@@ -19,11 +19,14 @@ const (
 type LegacyBGPAdvertisement struct {
 	// AggregationLength is the length of the prefix announced for an IPv4 address.
 	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=32
 	// +kubebuilder:default=32
 	// +optional
 	AggregationLength *int32 `json:"aggregationLength,omitempty"`
 
 	// AggregationLengthV6 is the length of the prefix announced for an IPv6 address.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=128
 	// +kubebuilder:default=128
 	// +optional
 	AggregationLengthV6 *int32 `json:"aggregationLengthV6,omitempty"`
@@ -42,7 +45,7 @@ type LegacyBGPAdvertisement struct {
 
 // AddressPoolSpec is a set of addresses and the way in which they are announced.
 //
-// +kubebuilder:validation:XValidation:rule="self.protocol != 'layer2' || !has(self.bgpAdvertisements) || self.bgpAdvertisements.size() == 0",message="bgpAdvertisements belong to protocol bgp: remove them, or set protocol to bgp",fieldPath=".bgpAdvertisements"
+// +kubebuilder:validation:XValidation:rule="self.protocol != 'layer2' || !has(self.bgpAdvertisements) || self.bgpAdvertisements.size() == 0",fieldPath=".bgpAdvertisements",message="belong to protocol bgp: remove them, or set protocol to bgp",reason="FieldValueForbidden"
 type AddressPoolSpec struct {
 	// Name by which Services find the pool. The first users of AddressPool had to set it; where it is empty the
 	// resource's own name is the pool's.
@@ -52,7 +55,14 @@ type AddressPoolSpec struct {
 	// Protocol by which the addresses are announced, on all nodes.
 	Protocol AddressPoolProtocol `json:"protocol"`
 
-	// Addresses of the pool, written as in an IPAddressPool.
+	// Addresses of the pool, written as in an IPAddressPool, with the same bounds.
+	// +kubebuilder:validation:MaxItems=4096
+	// +kubebuilder:validation:XValidation:rule="self.size() > 0",message="write at least one entry, for instance 192.0.2.0/24 or 192.0.2.10-192.0.2.20",reason="FieldValueRequired"
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:XValidation:rule=`!isIP(self.trim())`,message="is a single address: add /32 (IPv4) or /128 (IPv6)",messageExpression=`'is a single address: write ' + self.trim() + (self.contains(':') ? '/128' : '/32')`
+	// +kubebuilder:validation:items:XValidation:rule=`self.contains('/') || self.contains('-') || isIP(self.trim())`,message="is neither a prefix nor a range: write for instance 192.0.2.0/24 or 192.0.2.10-192.0.2.20"
+	// +kubebuilder:validation:items:XValidation:rule=`!self.contains('/') || isCIDR(self.trim()) || self.matches(r'^\s*[0:]+:[fF]{4}:[0-9a-fA-F.:]+/[0-9]+\s*$')`,message="is not a prefix: write an address, a slash and a length, for instance 192.0.2.0/24 or 2001:db8::/64"
+	// +kubebuilder:validation:items:XValidation:rule=`self.contains('/') || !self.contains('-') || (self.matches('^[0-9a-fA-F.: ]+-[0-9a-fA-F.: ]+$') && (self.contains(':') || (isIP(self.substring(0, self.indexOf('-')).trim()) && isIP(self.substring(self.indexOf('-') + 1).trim()))))`,message="is not a range: write two addresses with a dash between them, for instance 192.0.2.10-192.0.2.20"
 	Addresses []string `json:"addresses"`
 
 	// AutoAssign false keeps the pool for Services that ask for it or for one of its addresses.

@@ -5,14 +5,20 @@ import (
 )
 
 // BGPAdvertisementSpec says which pools' addresses are told to routers, how, by which nodes and for which Services.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.serviceSelectors) || self.serviceSelectors.size() == 0 || !has(self.aggregationLength) || self.aggregationLength == 32",fieldPath=".aggregationLength",message="must be 32 beside serviceSelectors, which choose single addresses: remove it, or remove serviceSelectors"
+// +kubebuilder:validation:XValidation:rule="!has(self.serviceSelectors) || self.serviceSelectors.size() == 0 || !has(self.aggregationLengthV6) || self.aggregationLengthV6 == 128",fieldPath=".aggregationLengthV6",message="must be 128 beside serviceSelectors, which choose single addresses: remove it, or remove serviceSelectors"
 type BGPAdvertisementSpec struct {
 	// AggregationLength is the length of the prefix announced for an IPv4 address.
 	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=32
 	// +kubebuilder:default=32
 	// +optional
 	AggregationLength *int32 `json:"aggregationLength,omitempty"`
 
 	// AggregationLengthV6 is the length of the prefix announced for an IPv6 address.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=128
 	// +kubebuilder:default=128
 	// +optional
 	AggregationLengthV6 *int32 `json:"aggregationLengthV6,omitempty"`

@@ -25,12 +25,17 @@ type NodeSelector struct {
 	MatchExpressions []MatchExpression `json:"matchExpressions,omitempty"`
 }
 
-// BGPPeerSpec is version v1beta2's, as its first users wrote it. Zero durations mean unset.
+// BGPPeerSpec is version v1beta2's, as its first users wrote it. Zero durations mean unset. Where a peer says what only
+// v1beta2 has, peerASN may be 0 and peerAddress empty here. Addresses and durations have at most 253 characters.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.ebgpMultiHop) || !self.ebgpMultiHop || !has(self.peerASN) || self.peerASN != self.myASN",fieldPath=".ebgpMultiHop",message="is for eBGP peers, but peerASN is the same as myASN: remove it, an iBGP peer may be any number of hops away"
+// +kubebuilder:validation:XValidation:rule=`!has(self.holdTime) || !has(self.keepaliveTime) || !self.holdTime.matches(r'^[+]?(0|([0-9.]+(ns|us|µs|μs|ms|s|m|h))+)$') || !self.keepaliveTime.matches(r'^[+]?(0|([0-9.]+(ns|us|µs|μs|ms|s|m|h))+)$') || duration(self.holdTime) == duration('0s') || duration(self.keepaliveTime) <= duration(self.holdTime)`,fieldPath=".keepaliveTime",message="is longer than holdTime: write at most that, better a third of it, or remove the field"
 type BGPPeerSpec struct {
 	// MyASN is the AS number of our end of the session.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
 	// +kubebuilder:validation:Format=int64
+	// +kubebuilder:validation:XValidation:rule="self != 0",message="must not be 0: write the AS number of the nodes' end of the session, for instance 64512"
 	MyASN uint32 `json:"myASN"`
 
 	// ASN of the peer.
@@ -40,9 +45,13 @@ type BGPPeerSpec struct {
 	ASN uint32 `json:"peerASN"`
 
 	// Address of the peer.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.size() == 0 || isIP(self) || self.matches('^[0:]+:[fF]{4}:[0-9a-fA-F.:]+$')`,message="is not an IP address: write one without a length or a port, for instance 192.0.2.1 or 2001:db8::1"
 	Address string `json:"peerAddress"`
 
 	// SrcAddress is the address of the node that the session starts from.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.size() == 0 || isIP(self) || self.matches('^[0:]+:[fF]{4}:[0-9a-fA-F.:]+$')`,message="is not an IP address: write one without a length or a port, for instance 192.0.2.1 or 2001:db8::1"
 	// +optional
 	SrcAddress string `json:"sourceAddress,omitempty"`
 
@@ -53,14 +62,22 @@ type BGPPeerSpec struct {
 	Port uint16 `json:"peerPort,omitempty"`
 
 	// HoldTime is the time without a message after which the session is over.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[+]?(0|([0-9.]+(ns|us|µs|μs|ms|s|m|h))+)$') && (duration(self) == duration('0s') || (duration(self) >= duration('3s') && duration(self) <= duration('65535s')))`,message="is no hold time: write one from 3s to 65535s, for instance 90s, or remove the field"
 	// +optional
 	HoldTime metav1.Duration `json:"holdTime,omitzero"`
 
 	// KeepaliveTime is the time between keepalive messages.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[+]?(0|([0-9.]+(ns|us|µs|μs|ms|s|m|h))+)$') && (duration(self) >= duration('0s') && duration(self) <= duration('65535s'))`,message="is no keepalive time: write one from 0s to 65535s, for instance 30s, or remove the field for a third of the hold time"
 	// +optional
 	KeepaliveTime metav1.Duration `json:"keepaliveTime,omitzero"`
 
 	// RouterID that we show to the peer, in the form of an IPv4 address.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.size() == 0 || (isIP(self) && ip(self).family() == 4) || self.matches('^[0:]+:[fF]{4}:[0-9a-fA-F.:]+$')`,message="is not an IPv4 address: a router ID is written as one, for instance 192.0.2.1"
 	// +optional
 	RouterID string `json:"routerID,omitempty"`
 
@@ -94,6 +111,7 @@ type BGPPeerStatus struct{}
 // +kubebuilder:printcolumn:name="ASN",type=string,JSONPath=`.spec.peerASN`
 // +kubebuilder:printcolumn:name="BFD Profile",type=string,JSONPath=`.spec.bfdProfile`
 // +kubebuilder:printcolumn:name="Multi Hops",type=string,JSONPath=`.spec.ebgpMultiHop`
+// +kubebuilder:validation:XValidation:rule="has(self.spec)",fieldPath=".spec",message="write myASN, peerASN and peerAddress under spec",reason="FieldValueRequired"
 type BGPPeer struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -27,7 +27,15 @@ type ServiceAllocation struct {
 // IPAddressPoolSpec is a set of addresses and the Services that may have them.
 type IPAddressPoolSpec struct {
 	// Addresses of the pool. Each entry is a prefix (192.0.2.0/24) or a range with both ends included
-	// (192.0.2.10-192.0.2.20); IPv4 and IPv6 may be mixed between entries, not within one.
+	// (192.0.2.10-192.0.2.20); IPv4 and IPv6 may be mixed between entries, not within one. A pool has at most 4096 entries
+	// of 128 characters each.
+	// +kubebuilder:validation:MaxItems=4096
+	// +kubebuilder:validation:XValidation:rule="self.size() > 0",message="write at least one entry, for instance 192.0.2.0/24 or 192.0.2.10-192.0.2.20",reason="FieldValueRequired"
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:XValidation:rule=`!isIP(self.trim())`,message="is a single address: add /32 (IPv4) or /128 (IPv6)",messageExpression=`'is a single address: write ' + self.trim() + (self.contains(':') ? '/128' : '/32')`
+	// +kubebuilder:validation:items:XValidation:rule=`self.contains('/') || self.contains('-') || isIP(self.trim())`,message="is neither a prefix nor a range: write for instance 192.0.2.0/24 or 192.0.2.10-192.0.2.20"
+	// +kubebuilder:validation:items:XValidation:rule=`!self.contains('/') || isCIDR(self.trim()) || self.matches(r'^\s*[0:]+:[fF]{4}:[0-9a-fA-F.:]+/[0-9]+\s*$')`,message="is not a prefix: write an address, a slash and a length, for instance 192.0.2.0/24 or 2001:db8::/64"
+	// +kubebuilder:validation:items:XValidation:rule=`self.contains('/') || !self.contains('-') || (self.matches('^[0-9a-fA-F.: ]+-[0-9a-fA-F.: ]+$') && (self.contains(':') || (isIP(self.substring(0, self.indexOf('-')).trim()) && isIP(self.substring(self.indexOf('-') + 1).trim()))))`,message="is not a range: write two addresses with a dash between them, for instance 192.0.2.10-192.0.2.20"
 	Addresses []string `json:"addresses"`
 
 	// AutoAssign false keeps the pool for Services that ask for it or for one of its addresses.

@@ -49,6 +49,9 @@ type WorkloadConfig struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 
 	// Affinity of the pods.
+	// +kubebuilder:validation:XValidation:rule="!has(self.nodeAffinity) || !has(self.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution) || self.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution.all(p, p.weight >= 1 && p.weight <= 100)",fieldPath=".nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution",message="has a weight that is not from 1 to 100: write a number from 1 to 100"
+	// +kubebuilder:validation:XValidation:rule="!has(self.podAffinity) || !has(self.podAffinity.preferredDuringSchedulingIgnoredDuringExecution) || self.podAffinity.preferredDuringSchedulingIgnoredDuringExecution.all(p, p.weight >= 1 && p.weight <= 100)",fieldPath=".podAffinity.preferredDuringSchedulingIgnoredDuringExecution",message="has a weight that is not from 1 to 100: write a number from 1 to 100"
+	// +kubebuilder:validation:XValidation:rule="!has(self.podAntiAffinity) || !has(self.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution) || self.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution.all(p, p.weight >= 1 && p.weight <= 100)",fieldPath=".podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution",message="has a weight that is not from 1 to 100: write a number from 1 to 100"
 	// +optional
 	Affinity *corev1.Affinity `json:"affinity,omitempty"`
 
@@ -60,7 +63,10 @@ type WorkloadConfig struct {
 // FRRK8sConfig holds settings of the frr-k8s backend. They are accepted so that existing manifests keep working.
 type FRRK8sConfig struct {
 	// AlwaysBlock lists prefixes (CIDR) that are never accepted from a router. No route that a router sends is
-	// ever accepted here, so the list has no further effect.
+	// ever accepted here, so the list has no further effect. At most 1024 entries of 128 characters each.
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:XValidation:rule=`isCIDR(self) || self.matches('^[0:]+:[fF]{4}:[0-9a-fA-F.:]+/[0-9]+$')`,message="is not a prefix: write an address, a slash and a length, for instance 192.0.2.0/24 or 2001:db8::/64"
 	// +optional
 	AlwaysBlock []string `json:"alwaysBlock,omitempty"`
 
@@ -83,7 +89,9 @@ type MetalLBSpec struct {
 	// +optional
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 
-	// SpeakerTolerations are tolerated by the speaker's pods, besides the control-plane taints.
+	// SpeakerTolerations are tolerated by the speaker's pods, besides the control-plane taints; at most 1024.
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:XValidation:rule="!has(self.tolerationSeconds) || self.tolerationSeconds <= 0 || (has(self.effect) && self.effect == 'NoExecute')",fieldPath=".tolerationSeconds",message="is for the effect NoExecute: set effect to NoExecute, or remove tolerationSeconds"
 	// +optional
 	SpeakerTolerations []corev1.Toleration `json:"speakerTolerations,omitempty"`
 
@@ -91,7 +99,9 @@ type MetalLBSpec struct {
 	// +optional
 	ControllerNodeSelector map[string]string `json:"controllerNodeSelector,omitempty"`
 
-	// ControllerTolerations are tolerated by the controller's pod.
+	// ControllerTolerations are tolerated by the controller's pod; at most 1024.
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:XValidation:rule="!has(self.tolerationSeconds) || self.tolerationSeconds <= 0 || (has(self.effect) && self.effect == 'NoExecute')",fieldPath=".tolerationSeconds",message="is for the effect NoExecute: set effect to NoExecute, or remove tolerationSeconds"
 	// +optional
 	ControllerTolerations []corev1.Toleration `json:"controllerTolerations,omitempty"`
 

@@ -18,12 +18,23 @@ const (
 	DynamicASNExternal DynamicASN = "external"
 )
 
-// BGPPeerSpec says how the speakers open a BGP session with a router.
+// BGPPeerSpec says how the speakers open a BGP session with a router. Addresses, durations and the name of the interface
+// have at most 253 characters.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.peerASN) && self.peerASN != 0) || has(self.dynamicASN)",fieldPath=".peerASN",message="write the AS number of the peer, or dynamicASN: external (any but ours) or internal (ours)",reason="FieldValueRequired"
+// +kubebuilder:validation:XValidation:rule="!has(self.peerASN) || self.peerASN == 0 || !has(self.dynamicASN)",fieldPath=".dynamicASN",message="peerASN says already which AS number the peer has: remove one of the two",reason="FieldValueForbidden"
+// +kubebuilder:validation:XValidation:rule="(has(self.peerAddress) && self.peerAddress.size() > 0) || (has(self.interface) && self.interface.size() > 0)",fieldPath=".peerAddress",message="write the address of the peer, or in interface the interface over which it is found",reason="FieldValueRequired"
+// +kubebuilder:validation:XValidation:rule="!has(self.peerAddress) || self.peerAddress.size() == 0 || !has(self.interface) || self.interface.size() == 0",fieldPath=".interface",message="peerAddress says already where the peer is: remove one of the two",reason="FieldValueForbidden"
+// +kubebuilder:validation:XValidation:rule="!has(self.password) || self.password.size() == 0 || !has(self.passwordSecret) || !has(self.passwordSecret.name) || self.passwordSecret.name.size() == 0",fieldPath=".password",message="passwordSecret names a Secret with the password already: remove one of the two, better this one",reason="FieldValueForbidden"
+// +kubebuilder:validation:XValidation:rule="!has(self.ebgpMultiHop) || !self.ebgpMultiHop || !has(self.peerASN) || has(self.localASN) || self.peerASN != self.myASN",fieldPath=".ebgpMultiHop",message="is for eBGP peers, but peerASN is the same as myASN: remove it, an iBGP peer may be any number of hops away"
+// +kubebuilder:validation:XValidation:rule=`!has(self.holdTime) || !has(self.keepaliveTime) || !self.holdTime.matches(r'^[+]?(0|([0-9.]+(ns|us|µs|μs|ms|s|m|h))+)$') || !self.keepaliveTime.matches(r'^[+]?(0|([0-9.]+(ns|us|µs|μs|ms|s|m|h))+)$') || duration(self.holdTime) == duration('0s') || duration(self.keepaliveTime) <= duration(self.holdTime)`,fieldPath=".keepaliveTime",message="is longer than holdTime: write at most that, better a third of it, or remove the field"
+// +kubebuilder:validation:XValidation:rule="(has(self.enableGracefulRestart) && self.enableGracefulRestart) == (has(oldSelf.enableGracefulRestart) && oldSelf.enableGracefulRestart)",fieldPath=".enableGracefulRestart",message="cannot be changed: delete the BGPPeer and create it anew, which ends its sessions for a moment",reason="FieldValueForbidden"
 type BGPPeerSpec struct {
 	// MyASN is the AS number of our end of the session.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
 	// +kubebuilder:validation:Format=int64
+	// +kubebuilder:validation:XValidation:rule="self != 0",message="must not be 0: write the AS number of the nodes' end of the session, for instance 64512"
 	MyASN uint32 `json:"myASN"`
 
 	// LocalASN replaces myASN towards this peer alone.
@@ -46,15 +57,20 @@ type BGPPeerSpec struct {
 	DynamicASN DynamicASN `json:"dynamicASN,omitempty"`
 
 	// Address of the peer. Write it or interface.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.size() == 0 || isIP(self) || self.matches('^[0:]+:[fF]{4}:[0-9a-fA-F.:]+$')`,message="is not an IP address: write one without a length or a port, for instance 192.0.2.1 or 2001:db8::1"
 	// +optional
 	Address string `json:"peerAddress,omitempty"`
 
 	// Interface of the node over which the peer is found by its IPv6 link-local address ("unnumbered"). Write it or
 	// peerAddress.
+	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Interface string `json:"interface,omitempty"`
 
 	// SrcAddress is the address of the node that the session starts from. Unset: the kernel chooses.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.size() == 0 || isIP(self) || self.matches('^[0:]+:[fF]{4}:[0-9a-fA-F.:]+$')`,message="is not an IP address: write one without a length or a port, for instance 192.0.2.1 or 2001:db8::1"
 	// +optional
 	SrcAddress string `json:"sourceAddress,omitempty"`
 
@@ -65,21 +81,32 @@ type BGPPeerSpec struct {
 	// +optional
 	Port uint16 `json:"peerPort,omitempty"`
 
-	// HoldTime is the time without a message after which the session is over (RFC 4271, section 4.2): 0 for never, or at
-	// least 3s. Unset: 90s.
+	// HoldTime is the time without a message after which the session is over (RFC 4271, section 4.2): 0s for never, or
+	// from 3s to 65535s. Unset: 90s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[+]?(0|([0-9.]+(ns|us|µs|μs|ms|s|m|h))+)$') && (duration(self) == duration('0s') || (duration(self) >= duration('3s') && duration(self) <= duration('65535s')))`,message="is no hold time: write one from 3s to 65535s, for instance 90s, or 0s for a session that never times out"
 	// +optional
 	HoldTime *metav1.Duration `json:"holdTime,omitempty"`
 
 	// KeepaliveTime is the time between keepalive messages. Unset: a third of the hold time.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[+]?(0|([0-9.]+(ns|us|µs|μs|ms|s|m|h))+)$') && (duration(self) >= duration('0s') && duration(self) <= duration('65535s'))`,message="is no keepalive time: write one from 0s to 65535s, for instance 30s, or remove the field for a third of the hold time"
 	// +optional
 	KeepaliveTime *metav1.Duration `json:"keepaliveTime,omitempty"`
 
 	// ConnectTime is the time between attempts to connect: whole seconds from 1s to 65535s. Unset: as soon as it makes
 	// sense.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[+]?(0|([0-9.]+(ns|us|µs|μs|ms|s|m|h))+)$') && (duration(self) >= duration('1s') && duration(self) <= duration('65535s') && duration(self).getMilliseconds() % 1000 == 0)`,message="is no connect time: write whole seconds from 1s to 65535s, for instance 10s"
 	// +optional
 	ConnectTime *metav1.Duration `json:"connectTime,omitempty"`
 
 	// RouterID that we show to the peer, in the form of an IPv4 address. Unset: an address of the node.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.size() == 0 || (isIP(self) && ip(self).family() == 4) || self.matches('^[0:]+:[fF]{4}:[0-9a-fA-F.:]+$')`,message="is not an IPv4 address: a router ID is written as one, for instance 192.0.2.1"
 	// +optional
 	RouterID string `json:"routerID,omitempty"`
 
@@ -136,6 +163,7 @@ type BGPPeerStatus struct{}
 // +kubebuilder:printcolumn:name="ASN",type=string,JSONPath=`.spec.peerASN`
 // +kubebuilder:printcolumn:name="BFD Profile",type=string,JSONPath=`.spec.bfdProfile`
 // +kubebuilder:printcolumn:name="Multi Hops",type=string,JSONPath=`.spec.ebgpMultiHop`
+// +kubebuilder:validation:XValidation:rule="has(self.spec)",fieldPath=".spec",message="write myASN, peerASN and peerAddress under spec",reason="FieldValueRequired"
 type BGPPeer struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -154,6 +182,3 @@ type BGPPeerList struct {
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []BGPPeer `json:"items"`
 }
-
-// Hub marks v1beta2 as the version that others convert from and to.
-func (*BGPPeer) Hub() {}

@@ -1,5 +1,5 @@
 {{- define "rules" -}}
-{{- range . }}{{ if not (or (hasPrefix "Optional" .) (hasPrefix "Format" .)) }}{{ replace "4.294967295e+09" "4294967295" . | markdownRenderFieldDoc }}<br />{{ end }}{{ end -}}
+{{- range . }}{{ if not (or (hasPrefix "Optional" .) (hasPrefix "Format" .) (contains "XValidation" .)) }}{{ replace "4.294967295e+09" "4294967295" . | markdownRenderFieldDoc }}<br />{{ end }}{{ end -}}
 {{- end -}}
 {{- define "fields" -}}
 {{- $prefix := .prefix }}{{ range .members -}}

@@ -3,44 +3,77 @@ package config
 import (
 	"cmp"
 	"slices"
-	"strings"
 
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"metallb.io/operator/api/v1beta1"
 )
-
 
 // Compile turns resources into one Config, and says everything that is wrong with them. What is wrong is dropped and
 // the rest stays; of two resources in conflict the younger loses, by creation time and then by name. An invalid
 // selector matches nothing: dropping it could open to all what was meant for some. The order of the input does not
 // matter.
 func Compile(in Input) (*Config, []Problem) {
-	c := &compiler{problems: map[problemKey]field.ErrorList{}}
-	drafts := make([]draft, 0, len(in.IPAddressPools)+len(in.AddressPools))
-	for i := range in.IPAddressPools {
-		drafts = append(drafts, c.fromIPAddressPool(&in.IPAddressPools[i]))
-	}
-	for i := range in.AddressPools {
-		drafts = append(drafts, c.fromAddressPool(&in.AddressPools[i]))
-	}
-	slices.SortFunc(drafts, compareDrafts)
-	pools := c.addresses(c.uniqueNames(drafts))
-	c.advertisements(pools, in.L2Advertisements)
-	c.unannounced(pools)
+	return compile(in, Source{})
+}
 
-	slices.SortFunc(pools, func(a, b *draft) int { return cmp.Compare(a.pool.Name, b.pool.Name) })
-	out := &Config{Pools: make([]Pool, len(pools))}
-	for i, d := range pools {
+// compile is Compile, where one resource counts as younger than all others.
+func compile(in Input, youngest Source) (*Config, []Problem) {
+	c := &compiler{
+		youngest: youngest, nodes: newNodes(&in), problems: map[problemKey]field.ErrorList{}, communities: map[string]alias{},
+		bfd: map[string]*BFDProfile{}, poolsByName: map[string]*draft{}, poolsBySelector: map[selectorKey][]*draft{},
+	}
+	c.aliases(in.Communities)
+	c.profiles(in.BFDProfiles)
+	c.setPools(c.addresses(c.uniqueNames(c.drafts(in.IPAddressPools, in.AddressPools))))
+	peers := c.peers(&in)
+	c.l2(in.L2Advertisements)
+	c.routes(in.BGPAdvertisements)
+	c.echoes(peers)
+	c.unannounced()
+	c.surroundings(in.Nodes)
+
+	out := &Config{Pools: make([]Pool, len(c.pools))}
+	for i, d := range c.pools {
 		out.Pools[i] = d.pool
 	}
+	for _, p := range peers {
+		if !p.waits {
+			out.Peers = append(out.Peers, p.peer)
+		}
+	}
+	slices.SortFunc(out.Peers, func(a, b Peer) int { return cmp.Compare(a.Name, b.Name) })
 	return out, c.sorted()
 }
 
-// compiler collects what is wrong while Compile runs.
+// compiler holds what Compile has found so far.
 type compiler struct {
+	youngest Source
+	nodes    *nodes
 	problems map[problemKey]field.ErrorList
+
+	communities    map[string]alias
+	communityNames []string
+	bfd            map[string]*BFDProfile
+	bfdNames       []string
+	// peerNames are those of all BGPPeers, good or not.
+	peerNames []string
+
+	// pools that are used, sorted by name, and those of them that an advertisement is for if it does not say.
+	pools, ipAddressPools []*draft
+	poolNames             []string
+	poolsByName           map[string]*draft
+	poolsBySelector       map[selectorKey][]*draft
+}
+
+func (c *compiler) setPools(pools []*draft) {
+	slices.SortFunc(pools, compareNames)
+	c.pools = pools
+	for _, d := range pools {
+		c.poolsByName[d.pool.Name] = d
+		c.poolNames = append(c.poolNames, d.pool.Name)
+		if d.legacy == nil {
+			c.ipAddressPools = append(c.ipAddressPools, d)
+		}
+	}
 }
 
 type problemKey struct {
@@ -62,6 +95,15 @@ func (c *compiler) add(key problemKey, errs field.ErrorList) {
 	}
 }
 
+// failures is the number of errors that a resource has.
+func (c *compiler) failures(s Source) int { return len(c.problems[problemKey{s, Error}]) }
+
+// forget drops what is known of a resource that turns out not to be meant for the node.
+func (c *compiler) forget(s Source) {
+	delete(c.problems, problemKey{s, Error})
+	delete(c.problems, problemKey{s, Warning})
+}
+
 func (c *compiler) sorted() []Problem {
 	var out []Problem
 	for k, errs := range c.problems {
@@ -71,94 +113,4 @@ func (c *compiler) sorted() []Problem {
 		return cmp.Or(cmp.Compare(a.Source.Kind, b.Source.Kind), cmp.Compare(a.Source.Name, b.Source.Name), cmp.Compare(a.Severity, b.Severity))
 	})
 	return out
-}
-
-// advertisements attaches every L2Advertisement to the pools that it is for.
-func (c *compiler) advertisements(pools []*draft, advs []v1beta1.L2Advertisement) {
-	byName := map[string]*draft{}
-	for _, d := range pools {
-		byName[d.pool.Name] = d
-	}
-	for i := range advs {
-		adv, chosen := c.l2Advertisement(&advs[i], pools, byName)
-		for _, d := range chosen {
-			d.pool.L2 = append(d.pool.L2, adv)
-		}
-	}
-	for _, d := range pools {
-		slices.SortStableFunc(d.pool.L2, func(a, b L2Advertisement) int { return cmp.Compare(a.Name, b.Name) })
-	}
-}
-
-func (c *compiler) l2Advertisement(in *v1beta1.L2Advertisement, pools []*draft, byName map[string]*draft) (L2Advertisement, []*draft) {
-	source := Source{Kind: "L2Advertisement", Name: in.Name}
-	spec := field.NewPath("spec")
-	adv := L2Advertisement{
-		Name:             in.Name,
-		NodeSelectors:    c.selectors(source, spec.Child("nodeSelectors"), in.Spec.NodeSelectors),
-		ServiceSelectors: c.selectors(source, spec.Child("serviceSelectors"), in.Spec.ServiceSelectors),
-		Interfaces:       c.names(source, spec.Child("interfaces"), in.Spec.Interfaces, "the name of an interface"),
-	}
-	for i := range in.Spec.PreferredNodeSelectors {
-		p, at := &in.Spec.PreferredNodeSelectors[i], spec.Child("preferredNodeSelectors").Index(i)
-		if p.Weight < 1 || p.Weight > 100 {
-			c.errors(source, field.Invalid(at.Child("weight"), p.Weight, "write a number from 1 to 100"))
-			continue
-		}
-		if selector, ok := c.selector(source, at.Child("preference"), &p.Preference); ok {
-			adv.Preferred = append(adv.Preferred, PreferredNodes{Selector: selector, Weight: int(p.Weight)})
-		}
-	}
-
-	names := c.names(source, spec.Child("ipAddressPools"), in.Spec.IPAddressPools, "the name of a pool")
-	selectors := c.selectors(source, spec.Child("ipAddressPoolSelectors"), in.Spec.IPAddressPoolSelectors)
-	if len(in.Spec.IPAddressPools) == 0 && len(in.Spec.IPAddressPoolSelectors) == 0 {
-		// An AddressPool says itself how it is announced.
-		return adv, slices.DeleteFunc(slices.Clone(pools), func(d *draft) bool { return d.pool.Source.Kind != kindIPAddressPool })
-	}
-	var chosen []*draft
-	for _, d := range pools {
-		if slices.Contains(names, d.pool.Name) || matchesAny(selectors, d.labels) {
-			chosen = append(chosen, d)
-		}
-	}
-	for i, name := range in.Spec.IPAddressPools {
-		if name != "" && byName[name] == nil {
-			missing := field.NotFound(spec.Child("ipAddressPools").Index(i), name)
-			missing.Detail = "there is no pool of this name, so nothing of it is announced: " + known(pools)
-			c.warnings(source, missing)
-		}
-	}
-	return adv, chosen
-}
-
-// known lists the names of the pools, as a hint to whoever mistyped one.
-func known(pools []*draft) string {
-	if len(pools) == 0 {
-		return "create an IPAddressPool of this name"
-	}
-	names := make([]string, len(pools))
-	for i, d := range pools {
-		names[i] = d.pool.Name
-	}
-	slices.Sort(names)
-	return "write one of " + strings.Join(names, ", ") + ", or create the pool"
-}
-
-// unannounced warns of pools whose addresses nobody will answer for.
-func (c *compiler) unannounced(pools []*draft) {
-	for _, d := range pools {
-		at := field.NewPath("spec", "addresses")
-		switch {
-		case len(d.pool.L2) > 0:
-		case d.pool.Source.Kind == kindIPAddressPool:
-			c.warnings(d.pool.Source, field.Required(at, "an L2Advertisement for this pool: without one its addresses are given to Services but nobody answers for them. Create an L2Advertisement with "+d.pool.Name+" in spec.ipAddressPools"))
-		case d.bgp:
-			c.warnings(d.pool.Source, field.Required(at, "an L2Advertisement for this pool: this version announces addresses by layer 2 only, so those of protocol bgp are given to Services but not announced. Set spec.protocol to layer2 if the addresses belong to the nodes' LAN"))
-		}
-	}
-}
-
-func matchesAny(selectors []labels.Selector, set labels.Set) bool {
-	return slices.ContainsFunc(selectors, func(s labels.Selector) bool { return s.Matches(set) })
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -221,46 +220,6 @@ func TestCompile(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestCompileIgnoresOrder compiles all resources of the tests above at once, in random orders.
-func TestCompileIgnoresOrder(t *testing.T) {
-	var all Input
-	for _, tt := range compileTests {
-		all.IPAddressPools = append(all.IPAddressPools, tt.in.IPAddressPools...)
-		all.AddressPools = append(all.AddressPools, tt.in.AddressPools...)
-		all.L2Advertisements = append(all.L2Advertisements, tt.in.L2Advertisements...)
-	}
-	// A namespace has each name once per kind.
-	for i := range all.IPAddressPools {
-		all.IPAddressPools[i].Name += fmt.Sprint(i)
-	}
-	for i := range all.AddressPools {
-		all.AddressPools[i].Name += fmt.Sprint(i)
-	}
-	for i := range all.L2Advertisements {
-		all.L2Advertisements[i].Name += fmt.Sprint(i)
-	}
-	want, wantProblems := Compile(all)
-	r := rand.New(rand.NewPCG(1, 2))
-	for range 50 {
-		r.Shuffle(len(all.IPAddressPools), func(i, j int) {
-			all.IPAddressPools[i], all.IPAddressPools[j] = all.IPAddressPools[j], all.IPAddressPools[i]
-		})
-		r.Shuffle(len(all.AddressPools), func(i, j int) {
-			all.AddressPools[i], all.AddressPools[j] = all.AddressPools[j], all.AddressPools[i]
-		})
-		r.Shuffle(len(all.L2Advertisements), func(i, j int) {
-			all.L2Advertisements[i], all.L2Advertisements[j] = all.L2Advertisements[j], all.L2Advertisements[i]
-		})
-		got, problems := Compile(all)
-		if s := summary(got); s != summary(want) {
-			t.Fatalf("Config is\n%s\nin one order and\n%s\nin another", summary(want), s)
-		}
-		if diff := cmp.Diff(texts(wantProblems), texts(problems)); diff != "" {
-			t.Fatalf("problems (-one order +another):\n%s", diff)
-		}
 	}
 }
 

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -22,24 +20,36 @@ const (
 
 // draft is a pool on its way into the Config.
 type draft struct {
-	pool    Pool
-	nameAt  *field.Path
-	texts   []string
-	created time.Time
-	labels  labels.Set
-	bgp     bool
+	pool   Pool
+	nameAt *field.Path
+	texts  []string
+	age    age
+	labels labels.Set
+	// legacy is the AddressPool that the draft is made from; nil: it is an IPAddressPool.
+	legacy *v1beta1.AddressPoolSpec
+	// at are the indices in texts of the pool's Addresses.
+	at []int
+	// widest are the largest prefixes in Addresses, by family.
+	widest4, widest6 widest
+	// routed says that something announces the pool by BGP, on whatever node, or would if it were not wrong; routes are
+	// what the Config has of that.
+	routed bool
+	routes []*route
 }
 
-// compareDrafts puts the older first. An object that has no creation time yet is the youngest.
-func compareDrafts(a, b draft) int {
-	if a.created.IsZero() != b.created.IsZero() {
-		if a.created.IsZero() {
-			return 1
-		}
-		return -1
+func compareNames(a, b *draft) int { return cmp.Compare(a.pool.Name, b.pool.Name) }
+
+// drafts returns the pools in the order of their age.
+func (c *compiler) drafts(pools []v1beta1.IPAddressPool, legacy []v1beta1.AddressPool) []draft {
+	out := make([]draft, 0, len(pools)+len(legacy))
+	for i := range pools {
+		out = append(out, c.fromIPAddressPool(&pools[i]))
 	}
-	return cmp.Or(a.created.Compare(b.created), cmp.Compare(a.pool.Source.Name, b.pool.Source.Name),
-		-cmp.Compare(a.pool.Source.Kind, b.pool.Source.Kind)) // IPAddressPool before AddressPool
+	for i := range legacy {
+		out = append(out, c.fromAddressPool(&legacy[i]))
+	}
+	slices.SortFunc(out, func(a, b draft) int { return compareAges(a.age, b.age) })
+	return out
 }
 
 func (c *compiler) fromIPAddressPool(in *v1beta1.IPAddressPool) draft {
@@ -52,10 +62,10 @@ func (c *compiler) fromIPAddressPool(in *v1beta1.IPAddressPool) draft {
 			AvoidBuggyIPs: in.Spec.AvoidBuggyIPs,
 			Allocation:    c.allocation(source, in.Spec.ServiceAllocation),
 		},
-		nameAt:  field.NewPath("metadata", "name"),
-		texts:   in.Spec.Addresses,
-		created: in.CreationTimestamp.Time,
-		labels:  in.Labels,
+		nameAt: field.NewPath("metadata", "name"),
+		texts:  in.Spec.Addresses,
+		age:    c.age(source, in.CreationTimestamp),
+		labels: in.Labels,
 	}
 }
 
@@ -68,10 +78,11 @@ func (c *compiler) fromAddressPool(in *v1beta1.AddressPool) draft {
 			Source:     source,
 			AutoAssign: (in.Spec.AutoAssign == nil || *in.Spec.AutoAssign) && (in.Spec.AutoAssignLegacy == nil || *in.Spec.AutoAssignLegacy),
 		},
-		nameAt:  field.NewPath("metadata", "name"),
-		texts:   in.Spec.Addresses,
-		created: in.CreationTimestamp.Time,
-		labels:  in.Labels,
+		nameAt: field.NewPath("metadata", "name"),
+		texts:  in.Spec.Addresses,
+		age:    c.age(source, in.CreationTimestamp),
+		labels: in.Labels,
+		legacy: &in.Spec,
 	}
 	if in.Spec.Name != "" {
 		d.pool.Name, d.nameAt = in.Spec.Name, spec.Child("name")
@@ -83,7 +94,6 @@ func (c *compiler) fromAddressPool(in *v1beta1.AddressPool) draft {
 			c.errors(source, field.Forbidden(spec.Child("bgpAdvertisements"), "belong to protocol bgp: remove them, or set spec.protocol to bgp"))
 		}
 	case v1beta1.ProtocolBGP:
-		d.bgp = true
 	default:
 		c.errors(source, field.NotSupported(spec.Child("protocol"), in.Spec.Protocol, []v1beta1.AddressPoolProtocol{v1beta1.ProtocolLayer2, v1beta1.ProtocolBGP}))
 	}
@@ -103,7 +113,7 @@ func (c *compiler) uniqueNames(drafts []draft) []*draft {
 			continue
 		}
 		e := field.Duplicate(d.nameAt, d.pool.Name)
-		e.Detail = fmt.Sprintf("%s %s, which is older, has this name already, so this pool is not used: give it another name", older.pool.Source.Kind, older.pool.Source.Name)
+		e.Detail = c.before(older.pool.Source, d.pool.Source) + ", has this name already, so this pool is not used: give it another name"
 		c.errors(d.pool.Source, e)
 		older.pool.Incomplete = true
 	}
@@ -125,7 +135,7 @@ func (c *compiler) addresses(pools []*draft) []*draft {
 				err = unusable(r)
 			}
 			if err == nil {
-				err = taken.add(r, d.pool.Source)
+				err = c.take(&taken, r, d.pool.Source)
 			}
 			if err != nil {
 				c.errors(d.pool.Source, field.Invalid(at.Index(i), text, err.Error()))
@@ -133,50 +143,67 @@ func (c *compiler) addresses(pools []*draft) []*draft {
 				continue
 			}
 			d.pool.Addresses = append(d.pool.Addresses, r)
+			d.at = append(d.at, i)
+			if r.Is4() {
+				d.widest4 = d.widest4.or(r)
+			} else {
+				d.widest6 = d.widest6.or(r)
+			}
 		}
 	}
 	return pools
 }
 
 // never are the addresses that no Service can be reached at.
-var never = []struct{ prefix, what string }{
-	{"0.0.0.0/8", `addresses of "this network" (RFC 1122, section 3.2.1.3)`},
-	{"127.0.0.0/8", "loopback addresses"},
-	{"224.0.0.0/4", "multicast addresses"},
-	{"255.255.255.255/32", "broadcast address"},
-	{"::/127", "unspecified and the loopback address"},
-	{"ff00::/8", "multicast addresses"},
+var never = []struct {
+	ipam.Range
+	what string
+}{
+	{mustParse("0.0.0.0/8"), `addresses of "this network" (RFC 1122, section 3.2.1.3)`},
+	{mustParse("127.0.0.0/8"), "loopback addresses"},
+	{mustParse("224.0.0.0/4"), "multicast addresses"},
+	{mustParse("255.255.255.255/32"), "broadcast address"},
+	{mustParse("::/127"), "unspecified and the loopback address"},
+	{mustParse("ff00::/8"), "multicast addresses"},
+}
+
+func mustParse(text string) ipam.Range {
+	r, err := ipam.ParseRange(text)
+	if err != nil {
+		panic(err)
+	}
+	return r
 }
 
 func unusable(r ipam.Range) error {
 	for _, n := range never {
-		if s, err := ipam.ParseRange(n.prefix); err == nil && r.Overlaps(s) {
-			return fmt.Errorf("contains %s, the %s: no Service can be reached there; write addresses that the network routes to the nodes", n.prefix, n.what)
+		if r.Overlaps(n.Range) {
+			return fmt.Errorf("contains %s, the %s: no Service can be reached there; write addresses that the network routes to the nodes", n.Range, n.what)
 		}
 	}
 	return nil
 }
 
 // taken holds the ranges of all pools, sorted; they do not overlap.
-type taken []owned
+type taken []*owned
 
 type owned struct {
 	ipam.Range
 	by Source
 }
 
-func (t *taken) add(r ipam.Range, by Source) error {
-	i, _ := slices.BinarySearchFunc(*t, r.From(), func(o owned, from netip.Addr) int { return o.From().Compare(from) })
+func (c *compiler) take(t *taken, r ipam.Range, by Source) error {
+	i, _ := slices.BinarySearchFunc(*t, r.From(), func(o *owned, from netip.Addr) int { return o.From().Compare(from) })
 	for _, o := range (*t)[max(i-1, 0):min(i+1, len(*t))] {
 		switch {
 		case !o.Overlaps(r):
 		case o.by == by:
 			return fmt.Errorf("overlaps %s of the same pool: remove one of the two entries, or narrow it", o.Range)
 		default:
-			return fmt.Errorf("overlaps %s of %s %s, which is older: write addresses that no other pool has", o.Range, o.by.Kind, o.by.Name)
+			return fmt.Errorf("overlaps %s of %s: write addresses that no other pool has", o.Range, c.before(o.by, by))
 		}
 	}
-	*t = slices.Insert(*t, i, owned{r, by})
+	*t = slices.Insert(*t, i, &owned{r, by})
 	return nil
 }
 
@@ -194,9 +221,21 @@ func (c *compiler) allocation(source Source, in *v1beta1.ServiceAllocation) *All
 	}
 }
 
-// names returns a list without what is said twice. An empty entry is kept: it matches nothing, and a list that became
-// empty would match everything.
+// twice says that a list has an entry more than once.
+func twice(at *field.Path, value string) *field.Error {
+	e := field.Duplicate(at, value)
+	e.Detail = "is in the list already: remove one of the two"
+	return e
+}
+
+// names returns a list without what is said twice, which is an error.
 func (c *compiler) names(source Source, at *field.Path, in []string, what string) []string {
+	return c.list(source, at, in, what, c.errors)
+}
+
+// list returns a list without what is said twice, and tells of that. An empty entry is an error, and kept: it matches
+// nothing, and a list that became empty would match everything.
+func (c *compiler) list(source Source, at *field.Path, in []string, what string, tell func(Source, ...*field.Error)) []string {
 	var out []string
 	for i, name := range in {
 		switch {
@@ -204,24 +243,10 @@ func (c *compiler) names(source Source, at *field.Path, in []string, what string
 			c.errors(source, field.Required(at.Index(i), "write "+what+", or remove the entry"))
 			out = append(out, name)
 		case slices.Contains(out, name):
-			c.errors(source, field.Duplicate(at.Index(i), name))
+			tell(source, twice(at.Index(i), name))
 		default:
 			out = append(out, name)
 		}
-	}
-	return out
-}
-
-// selectors compiles a list of which one match is enough. In place of an invalid one stands one that matches nothing.
-func (c *compiler) selectors(source Source, at *field.Path, in []metav1.LabelSelector) []labels.Selector {
-	var out []labels.Selector
-	for i := range in {
-		s, ok := c.selector(source, at.Index(i), &in[i])
-		if ok && slices.ContainsFunc(out, func(o labels.Selector) bool { return o.String() == s.String() }) {
-			c.errors(source, field.Duplicate(at.Index(i), metav1.FormatLabelSelector(&in[i])))
-			continue
-		}
-		out = append(out, s)
 	}
 	return out
 }

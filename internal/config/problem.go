@@ -13,7 +13,7 @@ type Severity string
 const (
 	// Error: what is wrong has been dropped from the Config.
 	Error Severity = "Error"
-	// Warning: the Config has everything, but it is probably not what was meant.
+	// Warning: probably not what was meant, or it waits for another resource that is not there yet.
 	Warning Severity = "Warning"
 )
 

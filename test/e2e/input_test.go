@@ -15,60 +15,66 @@ import (
 	"metallb.io/operator/test/lab"
 )
 
-// Whatever is wrong is said at the object that is wrong, and what ran before goes on.
+// Whatever is wrong is refused, or said at the object that is wrong, and what ran before goes on.
 func TestBadInputIsExplainedAndHarmless(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
 	ctx := within(t, 3*time.Minute)
+	withoutPools(t, p)
 	must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
 	ns := namespace(t, p)
 	address := netip.MustParseAddr(asperaService(t, p, ns))
 
-	pool := func(name, addresses string) string {
-		return fmt.Sprintf("apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata: {name: %s, namespace: metallb-system}\nspec: {addresses: [%q]}\n", name, addresses)
+	resource := func(kind, version, name, spec string) string {
+		return fmt.Sprintf("apiVersion: metallb.io/%s\nkind: %s\nmetadata: {name: %s, namespace: metallb-system}\nspec: %s\n", version, kind, name, spec)
 	}
-	for name, bad := range map[string]struct{ manifest, object, says string }{
-		"a range that is none":              {pool("bad-range", "172.30.1.300-172.30.1.310"), "IPAddressPool/bad-range", "spec.addresses[0]"},
-		"a range with its ends swapped":     {pool("swapped", "172.30.1.20-172.30.1.10"), "IPAddressPool/swapped", "spec.addresses[0]"},
-		"a pool that overlaps an older one": {pool("overlap", "172.30.0.200-172.30.0.210"), "IPAddressPool/overlap", "spec.addresses[0]"},
-		"a Service that asks for an address outside every pool": {
-			"apiVersion: v1\nkind: Service\nmetadata: {name: outside, namespace: " + ns + ", annotations: {metallb.io/loadBalancerIPs: 198.51.100.7}}\n" +
-				"spec: {type: LoadBalancer, ports: [{port: 80}]}\n", "Service/outside", "198.51.100.7"},
+	for name, bad := range map[string]struct {
+		manifest string
+		says     []string
+	}{
+		"a range that is none": {
+			resource("IPAddressPool", "v1beta1", "bad-range", `{addresses: ["172.30.1.300-172.30.1.310"]}`),
+			[]string{`The IPAddressPool "bad-range" is invalid`, "spec.addresses[0]", "172.30.1.300-172.30.1.310"}},
+		"a range with its ends swapped": {
+			resource("IPAddressPool", "v1beta1", "swapped", `{addresses: ["172.30.1.20-172.30.1.10"]}`),
+			[]string{"spec.addresses[0]", "has its ends swapped: write 172.30.1.10-172.30.1.20"}},
+		"a pool that overlaps an AddressPool, and itself": {
+			resource("IPAddressPool", "v1beta1", "overlap", `{addresses: ["172.30.0.200-172.30.0.210", 198.51.100.0/28, 198.51.100.1/32]}`),
+			[]string{"spec.addresses[0]", "overlaps 172.30.0.100-172.30.0.255 of AddressPool addresspool-sample1", "spec.addresses[2]", "of the same pool"}},
+		"a peer of version v1beta1 with a hold time of a second": {
+			resource("BGPPeer", "v1beta1", "short", `{myASN: 64512, peerASN: 64513, peerAddress: 172.30.0.1, holdTime: 1s}`),
+			[]string{"spec.holdTime", "3s"}},
+		"a second MetalLB resource": {
+			"apiVersion: metallb.io/v1beta1\nkind: MetalLB\nmetadata: {name: metallb, namespace: default}\n",
+			[]string{`The MetalLB "metallb" is invalid`, "metallb-system"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := p.KubectlInput(ctx, bad.manifest, "apply", "-f", "-")
-			t.Cleanup(func() {
-				if _, err := p.KubectlInput(ctx, bad.manifest, "delete", "--ignore-not-found", "-f", "-"); err != nil {
-					t.Error(err)
-				}
-			})
-			if err != nil { // refused before it is stored: even better, if it says why
-				if !strings.Contains(err.Error(), bad.says) {
-					t.Errorf("refused without naming %s: %v", bad.says, err)
-				}
-				return
+			if err == nil {
+				_, err = p.KubectlInput(ctx, bad.manifest, "delete", "-f", "-")
+				t.Fatalf("accepted (and deleted again: %v)", err)
 			}
-			message := warning(t, p, bad.object, bad.says)
-			t.Log(message)
+			t.Log(err)
+			for _, text := range bad.says {
+				if !strings.Contains(err.Error(), text) {
+					t.Errorf("the answer does not say %s", text)
+				}
+			}
 			answer, err := p.Answer(ctx, lab.Client, "tcp", netip.AddrPortFrom(address, 33001))
 			must(t, err)
 			answeredBy(t, answer, "tcp", "aspera-tcp-proxy")
 		})
 	}
-	// A new Service is served while the bad pools are there.
-	for _, m := range []string{pool("bad-range", "172.30.1.300-172.30.1.310"), pool("overlap", "172.30.0.200-172.30.0.210")} {
-		_, err := p.KubectlInput(ctx, m, "apply", "-f", "-")
-		must(t, err)
-		t.Cleanup(func() {
-			if _, err := p.KubectlInput(ctx, m, "delete", "-f", "-"); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	_, err := p.Kubectl(ctx, "create", "service", "loadbalancer", "late", "-n", ns, "--tcp=80")
+	outside := "apiVersion: v1\nkind: Service\nmetadata: {name: outside, namespace: " + ns + ", annotations: {metallb.io/loadBalancerIPs: 198.51.100.7}}\n" +
+		"spec: {type: LoadBalancer, ports: [{port: 80}]}\n"
+	_, err := p.KubectlInput(ctx, outside, "apply", "-f", "-")
+	must(t, err)
+	t.Log(warning(t, p, "Service/outside", "198.51.100.7"))
+
+	_, err = p.Kubectl(ctx, "create", "service", "loadbalancer", "late", "-n", ns, "--tcp=80")
 	must(t, err)
 	late, err := p.Address(ctx, ns, "late")
 	must(t, err)
-	t.Logf("a Service made beside two bad pools got %s", late)
+	t.Logf("a Service made afterwards got %s", late)
 }
 
 // warning waits for a Warning event on the object (Kind/name) whose message contains the text.

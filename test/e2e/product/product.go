@@ -17,10 +17,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/test/lab"
 )
 
@@ -45,7 +47,7 @@ func On(c *lab.Cluster) (*Product, error) {
 		return nil, err
 	}
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1beta2.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig())
@@ -53,6 +55,7 @@ func On(c *lab.Cluster) (*Product, error) {
 		return nil, err
 	}
 	config.QPS, config.Burst = -1, -1 // a test waits for the server, never for its own client
+	config.WarningHandlerWithContext = rest.NoWarnings{}
 	k, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, err
