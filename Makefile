@@ -12,6 +12,7 @@ LAB       = $(CURDIR)/bin/lab
 # Only what makes namespaces and sockets runs as root; Go itself builds as whoever calls make.
 SUDO     := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,HOME,IMG,XDG_CACHE_HOME,LAB_CACHE,LAB_STATE,LAB_INSTANCE,KUBEBUILDER_ASSETS,KUSTOMIZE env PATH=$(PATH))
 AS_ROOT  := $(if $(SUDO),-exec "$(SUDO)")
+STRIPPED := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 export IMG
 
 ##@ The two commands
@@ -41,12 +42,13 @@ bench: lab-build ## Benchmarks of the allocator, the election, the responders, a
 fuzz: ## Every fuzz target for FUZZTIME each
 	@for target in $$(grep -rl --include='*_test.go' '^func Fuzz' api internal speaker | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$target/*_test.go | cut -c6-); do \
-	    echo "== $$target $$f"; go test ./$$target -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME); done; done
+	    echo "== $$target $$f"; go test ./$$target -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s; done; done
 
 ##@ Development
 .PHONY: build image generate manifests verify fmt vet lint check
-build: ## The binary, bin/metallb
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/metallb .
+build: ## The binaries: bin/metallb, and bin/kubectl-metallb, a plugin for kubectl
+	CGO_ENABLED=0 go build $(STRIPPED) -o bin/metallb .
+	CGO_ENABLED=0 go build $(STRIPPED) -o bin/kubectl-metallb ./cmd/kubectl-metallb
 image: build packages ## The image, dist/metallb.tar (an OCI archive), from the Dockerfile
 	@mkdir -p dist
 	$(SUDO) buildah bud --quiet --isolation chroot --timestamp 0 -t $(IMG) .
@@ -55,7 +57,7 @@ image: build packages ## The image, dist/metallb.tar (an OCI archive), from the 
 generate: tools ## Deep copies, CRDs, roles and docs/api.md from the types and markers in the code
 	$(TOOLS)/controller-gen object paths=./api/...
 	$(TOOLS)/controller-gen crd:maxDescLen=400 paths=./api/... output:crd:artifacts:config=config/crd/bases
-	$(TOOLS)/controller-gen rbac:roleName=metallb-operator,fileName=operator_role.yaml paths=./controllers/metallb output:rbac:artifacts:config=config/rbac
+	$(TOOLS)/controller-gen rbac:roleName=metallb-operator,fileName=operator_role.yaml paths=./controllers/metallb paths=./controllers/webhook paths=./controllers/certificate output:rbac:artifacts:config=config/rbac
 	$(TOOLS)/crd-ref-docs --source-path=api --config=docs/templates/crd-ref-docs.yaml --templates-dir=docs/templates \
 	  --renderer=markdown --output-path=docs/api.md --log-level=ERROR
 fmt: ## gofmt

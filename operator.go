@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -19,6 +20,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/controllers/metallb"
 	"metallb.io/operator/internal/render"
 )
@@ -30,6 +32,7 @@ type operatorFlags struct {
 	image, namespace, pod        string
 	probeAddress, metricsAddress string
 	leaderElect                  bool
+	webhook                      webhookFlags
 }
 
 func operatorCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger) error {
@@ -40,6 +43,7 @@ func operatorCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logge
 	fs.BoolVar(&f.leaderElect, "leader-elect", true, "let one replica work at a time: the one that holds the Lease "+operatorLease+" in its namespace")
 	fs.StringVar(&f.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
 	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "0", "address of /metrics; 0: none")
+	f.webhook.declare(fs)
 	return func(ctx context.Context, _ *slog.Logger) error { return runOperator(ctx, f) }
 }
 
@@ -52,12 +56,17 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 		return err
 	}
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), apiextensionsv1.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1beta2.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	objects := metallb.CacheOptions()
+	webhooks, err := newWebhooks(&f.webhook, f.namespace, &objects)
+	if err != nil {
 		return err
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         metallb.CacheOptions(),
+		Cache:                         objects,
 		LeaderElection:                f.leaderElect,
 		LeaderElectionID:              operatorLease,
 		LeaderElectionNamespace:       f.namespace,
@@ -75,12 +84,13 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 	reconciler := &metallb.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Environment: env}
 	if err := errors.Join(
 		reconciler.SetupWithManager(mgr),
+		webhooks.setUp(mgr),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", synced(mgr.GetCache())),
 	); err != nil {
 		return err
 	}
-	return mgr.Start(ctx)
+	return mgr.Start(webhooks.until(ctx))
 }
 
 // workloadEnvironment is that of the operator's own pod, its image replaced where a flag says so. Outside of a pod the
