@@ -29,6 +29,10 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/api/v1beta2"
+	"metallb.io/operator/controllers/configuration"
+	"metallb.io/operator/controllers/legacy"
+	"metallb.io/operator/controllers/pool"
 	"metallb.io/operator/controllers/service"
 )
 
@@ -39,10 +43,10 @@ const controllerLease = "metallb-controller"
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 type controllerFlags struct {
-	namespace, class, secret, deployment string
-	probePort, metricsPort               int
-	metricsAddress                       string
-	leaderElect                          bool
+	namespace, class, secret, deployment, podName string
+	probePort, metricsPort                        int
+	metricsAddress                                string
+	leaderElect                                   bool
 }
 
 func controllerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger) error {
@@ -51,6 +55,7 @@ func controllerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Log
 	fs.StringVar(&f.class, "lb-class", "", "serve the Services of this spec.loadBalancerClass; by default those without a class")
 	fs.StringVar(&f.secret, "ml-secret-name", cmp.Or(os.Getenv("METALLB_ML_SECRET_NAME"), "memberlist"), "Secret with the key of the speakers' gossip, made if it is not there (env METALLB_ML_SECRET_NAME)")
 	fs.StringVar(&f.deployment, "deployment", os.Getenv("METALLB_DEPLOYMENT"), "the controller's own Deployment, which owns what the controller makes (env METALLB_DEPLOYMENT)")
+	fs.StringVar(&f.podName, "pod-name", os.Getenv("METALLB_POD_NAME"), "name of the pod, which owns the report on the configuration (env METALLB_POD_NAME)")
 	fs.IntVar(&f.probePort, "health-probe-port", 17472, "port of /healthz and /readyz")
 	fs.IntVar(&f.metricsPort, "port", 9120, "port of /metrics; 0: none")
 	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "127.0.0.1", "address of /metrics")
@@ -70,7 +75,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	restConfig.UserAgent = userAgent(service.Component)
 	restConfig.WarningHandler = rest.NoWarnings{} // deprecations are the business of whoever applies
 	scheme := kruntime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1beta2.AddToScheme(scheme)); err != nil {
 		return err
 	}
 	recorder, stop, err := newRecorder(ctx, restConfig, scheme, corev1.EventSource{Component: service.Component})
@@ -84,9 +89,14 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		HealthProbeBindAddress: net.JoinHostPort("", strconv.Itoa(f.probePort)),
 		Metrics:                metricsserver.Options{BindAddress: metricsAddress(f.metricsAddress, f.metricsPort)},
 	}
-	belongings := &service.Belongings{Namespace: namespace, Secret: f.secret, Deployment: f.deployment}
-	if belongings.Live, err = client.New(restConfig, client.Options{Scheme: scheme}); err != nil {
+	legacy.ExtendCache(&options.Cache, namespace)
+	live, err := client.New(restConfig, client.Options{Scheme: scheme})
+	if err != nil {
 		return err
+	}
+	belongings := &service.Belongings{Live: live, Namespace: namespace, Secret: f.secret, Deployment: f.deployment}
+	state := &configuration.State{
+		Client: live, Namespace: namespace, Name: configuration.ControllerState, Component: configuration.Controller, Pod: f.podName,
 	}
 	if f.leaderElect {
 		if err := elect(&options, restConfig, belongings); err != nil {
@@ -97,11 +107,14 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	if err != nil {
 		return err
 	}
-	reconciler := &service.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Namespace: namespace, Class: f.class}
+	reconciler := &service.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Namespace: namespace, Class: f.class, State: state}
 	belongings.Client = mgr.GetClient()
 	if err := errors.Join(
 		reconciler.SetupWithManager(mgr),
+		state.SetupWithManager(mgr),
+		(&legacy.Reconciler{Client: mgr.GetClient(), Live: live, Recorder: recorder, State: state, Namespace: namespace}).SetupWithManager(mgr),
 		mgr.Add(belongings),
+		mgr.Add(&pool.Reporter{Client: mgr.GetClient(), Namespace: namespace, Usage: reconciler.Usage}),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("ping", healthz.Ping), // a replica that waits for the Lease is ready: it is there to take over
 		metrics.Registry.Register(reconciler),

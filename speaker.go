@@ -27,9 +27,12 @@ import (
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/api/v1beta2"
+	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/l2/arp"
 	"metallb.io/operator/internal/l2/iface"
 	"metallb.io/operator/internal/l2/ndp"
@@ -107,10 +110,14 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	config.UserAgent = userAgent(node.Component)
 	config.WarningHandlerWithContext = rest.NoWarnings{} // that a kind is deprecated concerns those who write it
 	scheme := kruntime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), discoveryv1.AddToScheme(scheme), v1beta1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(corev1.AddToScheme(scheme), discoveryv1.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1beta2.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	api, err := cache.New(config, node.CacheOptions(scheme, namespace, pods))
+	api, err := cache.New(config, node.CacheOptions(scheme, namespace, f.nodeName, pods))
+	if err != nil {
+		return err
+	}
+	live, err := client.New(config, node.ClientOptions(scheme))
 	if err != nil {
 		return err
 	}
@@ -145,8 +152,13 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	defer func() { _ = group.Close() }()
 
 	n := node.New(node.Options{
-		Name: f.nodeName, Pod: f.podName, Class: f.class, Address: gossip.Addr(),
-		IgnoreExcludeLabel: f.ignoreExcludeLabel, Cache: api, Members: group, Network: network, ARP: ipv4, NDP: ipv6,
+		Name: f.nodeName, Pod: f.podName, Namespace: namespace, Class: f.class, Address: gossip.Addr(),
+		IgnoreExcludeLabel: f.ignoreExcludeLabel, Cache: api, Live: live, Gateways: iface.Gateways,
+		State: &configuration.State{
+			Client: live, Namespace: namespace, Name: configuration.SpeakerState(f.nodeName), Component: configuration.Speaker,
+			Node: f.nodeName, Pod: f.podName,
+		},
+		Members: group, Network: network, ARP: ipv4, NDP: ipv6,
 		Recorder: recorder, Metrics: counters, Log: log,
 	})
 	return runAll(ctx, background, n.Run,

@@ -134,9 +134,9 @@ func TestSecretOfTheUserStays(t *testing.T) {
 	if err := w.Get(context.Background(), client.ObjectKeyFromObject(mine), got); !apierrors.IsNotFound(err) {
 		t.Errorf("reading the Secret gives %v", err)
 	}
-	// No other Secret is within reach.
-	if err := c.Get(context.Background(), client.ObjectKey{Namespace: w.namespace, Name: "other"}, got); !apierrors.IsForbidden(err) {
-		t.Errorf("reading another Secret gives %v", err)
+	// No Secret of another namespace is within reach.
+	if err := c.Get(context.Background(), client.ObjectKey{Namespace: w.apps, Name: "other"}, got); !apierrors.IsForbidden(err) {
+		t.Errorf("reading a Secret of another namespace gives %v", err)
 	}
 }
 

@@ -2,7 +2,9 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +13,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/config"
 	"metallb.io/operator/internal/ipam"
 	"metallb.io/operator/internal/lbservice"
@@ -23,7 +26,14 @@ func (r *Reconciler) reconcileConfiguration(ctx context.Context, _ ctrl.Request)
 	if err := r.load(ctx); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: r.problems.nextLook(time.Now())}, nil
+	var err error
+	if r.State != nil {
+		err = r.State.SetAll(ctx, r.outcomes())
+	}
+	if err = errors.Join(err, r.unknown); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: r.nextLook(time.Now())}, nil
 }
 
 // ensureLoaded makes sure that no Service is decided on before all that have addresses are known.
@@ -49,11 +59,15 @@ func (r *Reconciler) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg, problems := config.Compile(in.Input)
-	r.problems.report(r.Recorder, ctrl.Log.WithName("configuration"), problems, in, time.Now())
+	cfg, problems := config.Compile(in)
+	r.report(in, problems, time.Now())
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.alloc != nil && reflect.DeepEqual(r.config.Pools, cfg.Pools) {
+		r.config = cfg
+		return nil // a node's label, or a peer: nothing that decides on addresses
+	}
 	var services corev1.ServiceList
 	if r.alloc == nil {
 		services, err = r.allServices(ctx)
@@ -176,19 +190,19 @@ func allocatorPools(cfg *config.Config) []ipam.Pool {
 }
 
 // configuration is read from the API server each time, never from a cache: a cache that lags behind what was read
-// before would take away addresses of the newest pool. There is little of it and it changes rarely.
-func (r *Reconciler) configuration(ctx context.Context) (*resources, error) {
-	var out resources
-	here := client.InNamespace(r.Namespace)
-	if err := r.Live.List(ctx, &out.pools, here); err != nil {
-		return nil, fmt.Errorf("listing IPAddressPools: %w", err)
+// before would take away addresses of the newest pool. There is little of it and it changes rarely. Of the nodes, of which
+// there may be many, and of the Secrets of peers no address depends: where they cannot be read they are not known.
+func (r *Reconciler) configuration(ctx context.Context) (config.Input, error) {
+	in, err := configuration.Load(ctx, r.Live, r.Namespace)
+	if err != nil {
+		return config.Input{}, err
 	}
-	if err := r.Live.List(ctx, &out.legacy, here); err != nil {
-		return nil, fmt.Errorf("listing AddressPools: %w", err)
+	var noSecrets, noNodes error
+	if in.Secrets, noSecrets = configuration.Secrets(ctx, r.Live, r.Namespace, in); noSecrets != nil {
+		in.Secrets = nil
 	}
-	if err := r.Live.List(ctx, &out.l2, here); err != nil {
-		return nil, fmt.Errorf("listing L2Advertisements: %w", err)
-	}
-	out.Input = config.Input{IPAddressPools: out.pools.Items, AddressPools: out.legacy.Items, L2Advertisements: out.l2.Items}
-	return &out, nil
+	in.Nodes, noNodes = configuration.Nodes(ctx, r.Client, r.Namespace)
+	r.unknown = errors.Join(noSecrets, noNodes)
+	r.lacksSecrets = in.Secrets != nil && lacksSecrets(in)
+	return in, nil
 }

@@ -2,6 +2,9 @@ package service
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"metallb.io/operator/internal/config"
+	"metallb.io/operator/internal/ipam"
 )
 
 var (
@@ -60,4 +63,25 @@ func (r *Reconciler) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(m.Desc, prometheus.GaugeValue, value, u.Pool)
 		}
 	}
+}
+
+// Usage counts the addresses of every IPAddressPool that is in use, by its name; nil until the configuration has been
+// read for the first time.
+func (r *Reconciler) Usage() map[string]ipam.Usage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.alloc == nil {
+		return nil
+	}
+	of := make(map[string]config.Source, len(r.config.Pools))
+	for i := range r.config.Pools {
+		of[r.config.Pools[i].Name] = r.config.Pools[i].Source
+	}
+	out := make(map[string]ipam.Usage, len(of))
+	for _, u := range r.alloc.Usage() {
+		if source := of[u.Pool]; source.Kind == "IPAddressPool" {
+			out[source.Name] = u
+		}
+	}
+	return out
 }

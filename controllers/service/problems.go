@@ -1,15 +1,15 @@
 package service
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/config"
 )
 
@@ -21,95 +21,55 @@ const (
 	ConfigurationWarning = "ConfigurationWarning"
 )
 
-// grace is how long a warning must last before it is told. Who applies a pool and then its advertisement is not to be
-// warned in between.
-const grace = 3 * time.Second
+// recheckSecrets is how long it takes to notice that a Secret that a peer lacks has come: there is no right to watch
+// Secrets. Tests make it short.
+var recheckSecrets = 30 * time.Second
 
-// resources of the configuration, as read.
-type resources struct {
-	config.Input
-	pools  v1beta1.IPAddressPoolList
-	legacy v1beta1.AddressPoolList
-	l2     v1beta1.L2AdvertisementList
-}
-
-// reference names a resource for an event about it.
-func (in *resources) reference(s config.Source) *corev1.ObjectReference {
-	ref := &corev1.ObjectReference{APIVersion: v1beta1.GroupVersion.String(), Kind: s.Kind, Name: s.Name}
-	note := func(m *metav1.ObjectMeta) {
-		if m.Name == s.Name {
-			ref.Namespace, ref.UID, ref.ResourceVersion = m.Namespace, m.UID, m.ResourceVersion
-		}
-	}
-	switch s.Kind {
-	case "IPAddressPool":
-		for i := range in.IPAddressPools {
-			note(&in.IPAddressPools[i].ObjectMeta)
-		}
-	case "AddressPool":
-		for i := range in.AddressPools {
-			note(&in.AddressPools[i].ObjectMeta)
-		}
-	case "L2Advertisement":
-		for i := range in.L2Advertisements {
-			note(&in.L2Advertisements[i].ObjectMeta)
-		}
-	}
-	return ref
-}
-
-// problemReport tells of each problem once, for as long as it stays the same.
-type problemReport struct {
-	known map[problemKey]problemState
-}
-
-type problemKey struct {
-	source   config.Source
-	severity config.Severity
-}
-
-type problemState struct {
-	text  string
-	since time.Time
-	told  bool
-}
-
-// report tells of what is new. The caller makes sure that only one report runs at a time.
-func (p *problemReport) report(recorder record.EventRecorder, log logr.Logger, problems []config.Problem, in *resources, now time.Time) {
-	before := p.known
-	p.known = make(map[problemKey]problemState, len(problems))
-	stale := 0.0
-	for _, problem := range problems {
-		key := problemKey{problem.Source, problem.Severity}
-		state, ok := before[key]
-		if text := problem.Errors.ToAggregate().Error(); !ok || state.text != text {
-			state = problemState{text: text, since: now}
-		}
+// report tells of each problem of a configuration once: an event on its resource, and a line in the log. The caller holds
+// loading.
+func (r *Reconciler) report(in config.Input, problems []config.Problem, now time.Time) {
+	log := ctrl.Log.WithName("configuration")
+	for _, p := range r.problems.Update(in, problems, now) {
 		reason := InvalidConfiguration
-		if problem.Severity == config.Warning {
+		if p.Severity == config.Warning {
 			reason = ConfigurationWarning
-		} else {
-			stale = 1
 		}
-		if !state.told && (problem.Severity == config.Error || now.Sub(state.since) >= grace) {
-			state.told = true
-			recorder.Event(in.reference(problem.Source), corev1.EventTypeWarning, reason, shortenText(state.text))
-			log.Info("problem in the configuration", "severity", problem.Severity, "kind", problem.Source.Kind, "name", problem.Source.Name, "problem", state.text)
-		}
-		p.known[key] = state
+		text := p.Errors.ToAggregate().Error()
+		r.Recorder.Event(configuration.Reference(in, p.Source), corev1.EventTypeWarning, reason, shortenText(text))
+		log.Info("problem in the configuration", "severity", p.Severity, "kind", p.Source.Kind, "name", p.Source.Name, "problem", text)
 	}
-	configStale.Set(stale)
+	if len(r.problems.Outcome().Errors) > 0 {
+		configStale.Set(1)
+	} else {
+		configStale.Set(0)
+	}
 }
 
-// nextLook returns the time until a warning that has not been told is due; 0: there is none.
-func (p *problemReport) nextLook(now time.Time) time.Duration {
-	var next time.Duration
-	for _, s := range p.known {
-		if wait := max(s.since.Add(grace).Sub(now), time.Millisecond); !s.told && (next == 0 || wait < next) {
-			next = wait
-		}
+// outcomes are the conditions of the ConfigurationState. The caller holds loading.
+func (r *Reconciler) outcomes() map[string]configuration.Outcome {
+	return map[string]configuration.Outcome{
+		v1beta1.ConditionConfigurationValid: r.problems.Outcome(),
+		v1beta1.ConditionPoolsValid:         r.problems.Outcome("IPAddressPool", "AddressPool"),
+	}
+}
+
+// nextLook returns when to load again though nothing is known to have changed; 0: never. The caller holds loading.
+func (r *Reconciler) nextLook(now time.Time) time.Duration {
+	next := r.problems.Next(now)
+	if r.lacksSecrets {
+		return min(cmp.Or(next, recheckSecrets), recheckSecrets)
 	}
 	return next
+}
+
+// lacksSecrets says whether a peer refers to a Secret that is not there, or not yet what it should be.
+func lacksSecrets(in config.Input) bool {
+	for _, name := range configuration.SecretNames(in) {
+		if s := in.Secrets[name]; s.Type != string(corev1.SecretTypeBasicAuth) || s.Password == "" {
+			return true
+		}
+	}
+	return false
 }
 
 // shortenText cuts a text to what the API takes as the message of an event.

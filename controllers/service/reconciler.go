@@ -17,6 +17,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/config"
 	"metallb.io/operator/internal/ipam"
 	"metallb.io/operator/internal/lbservice"
@@ -38,10 +39,14 @@ type Reconciler struct {
 	Namespace string
 	// Class of the Services that are ours; empty: those without a class.
 	Class string
+	// State is where what came of the configuration is reported; nil: nowhere.
+	State *configuration.State
 
-	// loading is held while the configuration is loaded, always before mu.
-	loading  sync.Mutex
-	problems problemReport
+	// loading is held while the configuration is loaded, always before mu. It guards what follows.
+	loading      sync.Mutex
+	problems     configuration.Problems
+	unknown      error // why something around the configuration is not known
+	lacksSecrets bool
 
 	// mu guards what is below.
 	mu     sync.Mutex

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/ipam"
 	"metallb.io/operator/internal/lbservice"
 )
@@ -33,31 +34,36 @@ const (
 // CacheOptions says what the manager's cache must hold for a Reconciler of that namespace, and no more.
 func CacheOptions(namespace string) cache.Options {
 	here := map[string]cache.Config{namespace: {}}
-	slim := cache.TransformStripManagedFields()
-	return cache.Options{
-		DefaultTransform: slim,
+	options := cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Service{}:          {Transform: transform},
-			&v1beta1.IPAddressPool{}:   {Namespaces: here},
-			&v1beta1.AddressPool{}:     {Namespaces: here},
-			&v1beta1.L2Advertisement{}: {Namespaces: here},
+			&corev1.Service{}:             {Transform: transform},
+			&corev1.Node{}:                {Transform: transform},
+			&v1beta1.ConfigurationState{}: {Transform: transform, Namespaces: here},
 		},
 	}
+	for _, o := range configuration.Objects() {
+		options.ByObject[o] = cache.ByObject{Namespaces: here}
+	}
+	return options
 }
 
 // SetupWithManager registers the two loops.
 func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
 	// All configuration is one request: it is loaded as a whole.
+	request := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: r.Namespace, Name: "configuration"}}
 	whole := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: r.Namespace, Name: "configuration"}}}
+		return []reconcile.Request{request}
 	})
 	edited := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))
-	if err := ctrl.NewControllerManagedBy(mgr).Named("configuration").
-		WatchesMetadata(&v1beta1.IPAddressPool{}, whole, edited).
-		WatchesMetadata(&v1beta1.AddressPool{}, whole, edited).
-		WatchesMetadata(&v1beta1.L2Advertisement{}, whole, edited).
-		WithOptions(controller.Options{RateLimiter: rateLimiter()}).
-		Complete(reconcile.Func(r.reconcileConfiguration)); err != nil {
+	loop := ctrl.NewControllerManagedBy(mgr).Named("configuration").
+		Watches(&corev1.Node{}, later(request), builder.WithPredicates(surroundings)).
+		Watches(&v1beta1.ConfigurationState{}, later(request), builder.WithPredicates(surroundings)).
+		WithOptions(controller.Options{RateLimiter: rateLimiter()})
+	for _, o := range configuration.Objects() {
+		loop = loop.WatchesMetadata(o, whole, edited)
+	}
+	if err := loop.Complete(reconcile.Func(r.reconcileConfiguration)); err != nil {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("service").

@@ -32,11 +32,15 @@ import (
 
 	"metallb.io/operator/api/v1alpha1"
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/api/v1beta2"
+	"metallb.io/operator/controllers/configuration"
+	"metallb.io/operator/controllers/pool"
 	"metallb.io/operator/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
+	recheckSecrets = time.Second
 	os.Exit(testenv.Run(m))
 }
 
@@ -56,6 +60,7 @@ type world struct {
 	namespace string // of the configuration
 	apps      string // of the Services
 	class     string
+	pod       string // of the controller; empty: none
 	wrap      func(client.WithWatch) client.Client
 	// belongings to run beside the reconciler; clients and namespace are filled in.
 	belongings *Belongings
@@ -65,7 +70,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, admin: testenv.Config(t), scheme: kruntime.NewScheme()}
-	if err := errors.Join(clientgoscheme.AddToScheme(w.scheme), v1beta1.AddToScheme(w.scheme), v1alpha1.AddToScheme(w.scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(w.scheme), v1beta1.AddToScheme(w.scheme), v1alpha1.AddToScheme(w.scheme), v1beta2.AddToScheme(w.scheme)); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -189,12 +194,19 @@ func (w *world) run(edit func(*ctrl.Options)) func() {
 		Namespace: w.namespace,
 		Class:     w.class,
 	}
+	live, err := client.New(w.as(), client.Options{Scheme: w.scheme})
+	w.must(err)
+	reconciler.State = &configuration.State{
+		Client: live, Namespace: w.namespace, Name: configuration.ControllerState, Component: configuration.Controller, Pod: w.pod,
+	}
+	w.must(reconciler.State.SetupWithManager(mgr))
 	if w.wrap != nil {
 		inner, err := client.NewWithWatch(w.as(), client.Options{Scheme: w.scheme})
 		w.must(err)
 		reconciler.Client = splitClient{Reader: mgr.GetClient(), Client: w.wrap(inner)}
 	}
 	w.must(reconciler.SetupWithManager(mgr))
+	w.must(mgr.Add(&pool.Reporter{Client: mgr.GetClient(), Namespace: w.namespace, Usage: reconciler.Usage}))
 	if w.belongings != nil {
 		b := *w.belongings
 		b.Client, b.Live, b.Namespace = mgr.GetClient(), mgr.GetAPIReader(), w.namespace

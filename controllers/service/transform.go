@@ -6,15 +6,29 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/internal/lbservice"
 )
 
-// transform keeps of a Service what this package uses. There may be very many.
+// transform keeps of an object what is used of it. There may be very many.
 func transform(in any) (any, error) {
-	if svc, ok := in.(*corev1.Service); ok {
-		strip(svc)
+	switch o := in.(type) {
+	case *corev1.Service:
+		strip(o)
+	case *corev1.Node:
+		*o = corev1.Node{ObjectMeta: identity(o.ObjectMeta), Status: corev1.NodeStatus{Addresses: o.Status.Addresses}}
+	case *v1beta1.ConfigurationState: // what else it says is for people
+		*o = v1beta1.ConfigurationState{
+			ObjectMeta: identity(o.ObjectMeta),
+			Status:     v1beta1.ConfigurationStateStatus{Subnets: o.Status.Subnets, Gateways: o.Status.Gateways},
+		}
 	}
 	return in, nil
+}
+
+// identity is what tells an object and its version from others, and its labels.
+func identity(m metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion, Labels: m.Labels}
 }
 
 // strip is in place. What is read here and what is kept here must agree.

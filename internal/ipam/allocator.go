@@ -123,13 +123,16 @@ type Usage struct {
 	// Size4, Size6 are how many can be given, Used4, Used6 how many are; the largest uint64 stands for that many and
 	// more. An address that Services share counts once.
 	Size4, Size6, Used4, Used6 uint64
+	// Outside4, Outside6 are how many addresses Services keep from a pool that is Incomplete and no longer has them. They
+	// are not among Used4 and Used6.
+	Outside4, Outside6 uint64
 }
 
 // Usage counts the addresses of every pool.
 func (a *Allocator) Usage() []Usage {
 	out := make([]Usage, len(a.pools))
 	for i, p := range a.pools {
-		out[i] = Usage{p.Name, p.v4.size, p.v6.size, p.v4.used, p.v6.used}
+		out[i] = Usage{p.Name, p.v4.size, p.v6.size, p.v4.used, p.v6.used, p.v4.outside, p.v6.outside}
 	}
 	return out
 }
@@ -240,8 +243,10 @@ func (a *Allocator) add(addr netip.Addr, at poolRange, s *service) {
 	if h == nil {
 		h = &holding{position: position{at.entry, addr}, pool: at.pool}
 		a.held[addr] = h
-		if !h.outside() {
-			h.pool.space(FamilyOf(addr)).take(h.position)
+		if space := h.pool.space(FamilyOf(addr)); h.outside() {
+			space.outside++
+		} else {
+			space.take(h.position)
 		}
 	}
 	if slices.Contains(h.users, s) {
@@ -264,8 +269,10 @@ func (a *Allocator) drop(addr netip.Addr, s *service) {
 	}
 	a.sharing.remove(s.req.SharingKey, h)
 	delete(a.held, addr)
-	if !h.outside() {
-		h.pool.space(FamilyOf(addr)).give(h.position)
+	if space := h.pool.space(FamilyOf(addr)); h.outside() {
+		space.outside--
+	} else {
+		space.give(h.position)
 	}
 }
 

@@ -327,7 +327,7 @@ func TestChangedServicesAreNamed(t *testing.T) {
 
 func TestUsageOfLargePools(t *testing.T) {
 	a := Rebuild(parsePools(t, "p=10.0.0.0/8 2001:db8::/64 2001:db9::/64; q[b]=10.0.0.0/8"), nil)
-	want := []Usage{{"p", 1 << 24, math.MaxUint64, 0, 0}, {"q", 1<<24 - 2<<16, 0, 0, 0}}
+	want := []Usage{{Pool: "p", Size4: 1 << 24, Size6: math.MaxUint64}, {Pool: "q", Size4: 1<<24 - 2<<16}}
 	if got := a.Usage(); !slices.Equal(got, want) {
 		t.Errorf("usage is %v, want %v", got, want)
 	}

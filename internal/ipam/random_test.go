@@ -171,7 +171,17 @@ func check(t *testing.T, a *Allocator, pools []Pool, when string) {
 	for _, u := range a.Usage() {
 		i := slices.IndexFunc(pools, func(p Pool) bool { return p.Name == u.Pool })
 		want := Usage{Pool: u.Pool}
-		for _, addr := range listAddresses(pools[i]) {
+		listed := listAddresses(pools[i])
+		for addr, h := range a.held {
+			switch {
+			case h.pool.Name != u.Pool || slices.Contains(listed, addr):
+			case addr.Is4():
+				want.Outside4++
+			default:
+				want.Outside6++
+			}
+		}
+		for _, addr := range listed {
 			_, used := a.held[addr]
 			switch {
 			case addr.Is4() && used:

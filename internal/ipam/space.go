@@ -81,6 +81,8 @@ type space struct {
 	// size is the number of addresses that can be given, used how many are; the largest uint64 stands for that many
 	// and more.
 	size, used uint64
+	// outside is the number of addresses in use that no range of the pool has any more.
+	outside uint64
 }
 
 type freeRange struct {

@@ -20,8 +20,10 @@ const (
 )
 
 // levels maps the values of the API's LogLevel and of --log-level to slog's levels.
+//
+// "all" stops short of logr's level 8, at which client-go writes the bodies of requests and answers, and so Secrets.
 var levels = map[string]slog.Level{
-	"all":   slog.LevelDebug - 4,
+	"all":   slog.LevelDebug - 3,
 	"debug": slog.LevelDebug,
 	"info":  slog.LevelInfo,
 	"warn":  slog.LevelWarn,

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,7 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
+	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/announce"
+	"metallb.io/operator/internal/config"
 	"metallb.io/operator/internal/lbservice"
 )
 
@@ -27,6 +30,8 @@ type inputs struct {
 	services      map[types.NamespacedName]service
 	slices        map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice // by Service
 	nodes         map[string]announce.Node
+	around        map[string]config.Node // the same nodes, as the configuration sees them
+	gateways      []netip.Addr           // of this node
 	pods          map[string]*corev1.Pod
 	configChanged bool
 }
@@ -41,7 +46,7 @@ func newInputs(class, node, pod string, address netip.Addr) *inputs {
 	return &inputs{
 		class: class, node: node, pod: pod, address: address, changed: make(chan struct{}, 1),
 		services: map[types.NamespacedName]service{}, slices: map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice{},
-		nodes: map[string]announce.Node{}, pods: map[string]*corev1.Pod{}, configChanged: true,
+		nodes: map[string]announce.Node{}, around: map[string]config.Node{}, pods: map[string]*corev1.Pod{}, configChanged: true,
 	}
 }
 
@@ -143,10 +148,16 @@ func (in *inputs) setNode(n *corev1.Node) {
 	for _, c := range n.Status.Conditions {
 		x.NetworkUnavailable = x.NetworkUnavailable || c.Type == corev1.NodeNetworkUnavailable && c.Status == corev1.ConditionTrue
 	}
+	y := config.Node{Name: n.Name, Labels: labels.Set(n.Labels), Addresses: configuration.NodeAddresses(n)}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if old, ok := in.nodes[x.Name]; !ok || !reflect.DeepEqual(old, x) {
 		in.nodes[x.Name] = x
+		in.signal()
+	}
+	if old, ok := in.around[y.Name]; !ok || !reflect.DeepEqual(old, y) {
+		in.around[y.Name] = y
+		in.configChanged = true
 		in.signal()
 	}
 }
@@ -155,6 +166,8 @@ func (in *inputs) deleteNode(n *corev1.Node) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	delete(in.nodes, n.Name)
+	delete(in.around, n.Name)
+	in.configChanged = true
 	in.signal()
 }
 
@@ -253,6 +266,31 @@ func (in *inputs) takeConfigChanged() bool {
 	was := in.configChanged
 	in.configChanged = false
 	return was
+}
+
+// setGateways takes the default routers of this node.
+func (in *inputs) setGateways(gateways []netip.Addr) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !slices.Equal(in.gateways, gateways) {
+		in.gateways, in.configChanged = gateways, true
+		in.signal()
+	}
+}
+
+// configNodes are the nodes as the configuration sees them. Of the networks only those of this node are known here.
+func (in *inputs) configNodes(subnets []netip.Prefix) []config.Node {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	out := make([]config.Node, 0, len(in.around))
+	for _, n := range in.around {
+		if n.Name == in.node {
+			n.Subnets, n.Gateways = subnets, in.gateways
+		}
+		out = append(out, n)
+	}
+	slices.SortFunc(out, func(a, b config.Node) int { return strings.Compare(a.Name, b.Name) })
+	return out
 }
 
 // gather puts Services and Nodes into a snapshot. What they point at is never changed afterwards.

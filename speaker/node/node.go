@@ -19,7 +19,9 @@ import (
 
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/config"
 	"metallb.io/operator/internal/l2"
 	"metallb.io/operator/internal/l2/iface"
@@ -71,8 +73,17 @@ type Options struct {
 	// IgnoreExcludeLabel announces from nodes with the label announce.ExcludeLabel too.
 	IgnoreExcludeLabel bool
 
+	// Namespace of the configuration.
+	Namespace string
+
 	// Cache is made with CacheOptions. It is started by whoever made it.
-	Cache    cache.Cache
+	Cache cache.Cache
+	// Live reads Secrets from the API server, by name. It is made with ClientOptions.
+	Live client.Reader
+	// State is where what came of the configuration is reported; nil: in the log only.
+	State *configuration.State
+	// Gateways returns the node's default routers; nil: they are not known.
+	Gateways func() ([]netip.Addr, error)
 	Members  Members
 	Network  Network
 	ARP      ARP
@@ -85,12 +96,14 @@ type Options struct {
 // Node announces for one node.
 type Node struct {
 	Options
-	inputs *inputs
+	inputs  *inputs
+	secrets *secrets
+	teller  *teller
 
 	// Of the loop alone.
 	config    *config.Config
-	problems  string // of the configuration, as last logged
-	complaint string // of the last round
+	subnets   []netip.Prefix // that the configuration was compiled with
+	complaint string         // of the last round
 	reported  map[line]bool
 
 	mu    sync.Mutex
@@ -106,10 +119,13 @@ const hung = 30 * time.Second
 
 // New returns a Node that does nothing yet.
 func New(o Options) *Node {
-	return &Node{
+	n := &Node{
 		Options: o, inputs: newInputs(o.Class, o.Name, o.Pod, o.Address), reported: map[line]bool{},
 		ready: errors.New("the configuration has not been read from the API server yet"),
 	}
+	n.secrets = newSecrets(o.Live, o.Namespace, n.inputs.changeConfig)
+	n.teller = newTeller(n)
+	return n
 }
 
 // Run announces until the context ends, and then hands over to other nodes.
@@ -117,7 +133,11 @@ func (n *Node) Run(ctx context.Context) error {
 	err := n.watch(ctx)
 	if err == nil {
 		n.Log.Info("the configuration has been read")
+		var beside sync.WaitGroup
+		beside.Go(func() { n.secrets.follow(ctx) })
+		beside.Go(func() { n.teller.run(ctx) })
 		n.loop(ctx)
+		defer beside.Wait()
 	}
 	n.handOver()
 	if ctx.Err() != nil {

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
-	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/announce"
 	"metallb.io/operator/internal/config"
-	"metallb.io/operator/internal/obs"
 )
 
 // round brings what is announced in line with what is so now. An error means that it should be tried again.
@@ -23,7 +22,7 @@ func (n *Node) round(ctx context.Context) error {
 	n.Members.SetPeers(peers.addresses, peers.pods)
 	network := n.Network.State()
 	open, listenErr := n.ARP.Listen(network.Interfaces)
-	configErr := n.readConfig(ctx)
+	configErr := n.readConfig(ctx, network.Subnets)
 	view := n.Members.View()
 	// The others count on this node from here on, and it on itself once gossip says so.
 	n.Members.SetReady(view.Joined && n.config != nil && len(open) > 0)
@@ -44,29 +43,23 @@ func (n *Node) round(ctx context.Context) error {
 	return err
 }
 
-// readConfig compiles the configuration if it has changed. If it cannot be read, the last one stays.
-func (n *Node) readConfig(ctx context.Context) error {
-	if !n.inputs.takeConfigChanged() {
+// readConfig compiles the configuration if it has changed, or what it is compiled with. If it cannot be read, the last one
+// stays.
+func (n *Node) readConfig(ctx context.Context, subnets []netip.Prefix) error {
+	if !n.inputs.takeConfigChanged() && slices.Equal(subnets, n.subnets) {
 		return nil
 	}
-	var pools v1beta1.IPAddressPoolList
-	var legacy v1beta1.AddressPoolList
-	var adverts v1beta1.L2AdvertisementList
-	if err := errors.Join(n.Cache.List(ctx, &pools), n.Cache.List(ctx, &legacy), n.Cache.List(ctx, &adverts)); err != nil {
+	in, err := configuration.Load(ctx, n.Cache, n.Namespace)
+	if err != nil {
 		n.inputs.retryConfig()
 		return fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	compiled, problems := config.Compile(config.Input{IPAddressPools: pools.Items, AddressPools: legacy.Items, L2Advertisements: adverts.Items})
-	n.config = compiled
-	lines := make([]string, len(problems))
-	for i, p := range problems {
-		lines[i] = p.Error()
-	}
-	if text := strings.Join(lines, "; "); text != n.problems {
-		n.problems = text
-		for _, l := range lines {
-			n.Log.Warn("configuration problem", obs.KeyReason, l)
-		}
+	in.Node, in.Nodes = n.Name, n.inputs.configNodes(subnets)
+	unread, complete := n.secrets.fill(&in)
+	compiled, problems := config.Compile(in)
+	n.config, n.subnets = compiled, subnets
+	if complete { // else it is read again in a moment, and what is wrong now may be so only because a peer is left out
+		n.teller.tell(&reading{input: in, problems: problems, unread: unread, subnets: subnets})
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,6 +34,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/api/v1beta2"
+	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/l2/arp"
 	"metallb.io/operator/internal/l2/iface"
 	"metallb.io/operator/internal/l2/l2test"
@@ -80,7 +81,7 @@ func newCluster(t *testing.T, nodes int) *cluster {
 	if os.Getenv("METALLB_TEST_VERBOSE") != "" {
 		c.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1beta2.AddToScheme} {
 		if err := add(c.scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -90,6 +91,7 @@ func newCluster(t *testing.T, nodes int) *cluster {
 		t.Fatal(err)
 	}
 	c.namespace = testenv.Namespace(t, c.client, nil)
+	c.bindRoles()
 	c.lan = l2test.NewHost(t)
 	c.lan.IP(t, "link add br0 type bridge")
 	c.lan.IP(t, "link set br0 up")
@@ -176,6 +178,7 @@ type speaker struct {
 	registry *prometheus.Registry
 	recorder *record.FakeRecorder
 	api      wire
+	crashed  atomic.Bool
 	stop     func() // by SIGTERM
 	ended    chan struct{}
 }
@@ -209,12 +212,21 @@ func (c *cluster) start(i int, pod string) *speaker {
 	s.arp, s.ndp = arp.New(metrics, log), ndp.New(metrics, log)
 	ctx, cancel := context.WithCancel(context.Background())
 	var read cache.Cache
-	if read, err = cache.New(s.api.config(c.config), CacheOptions(c.scheme, c.namespace, labels.SelectorFromSet(podLabels))); err != nil {
+	if read, err = cache.New(s.api.config(c.as()), CacheOptions(c.scheme, c.namespace, c.node(i), labels.SelectorFromSet(podLabels))); err != nil {
+		t.Fatal(err)
+	}
+	live, err := client.New(s.api.config(c.as()), ClientOptions(c.scheme))
+	if err != nil {
 		t.Fatal(err)
 	}
 	s.Node = New(Options{
-		Name: c.node(i), Pod: c.node(i) + pod, Address: host, Cache: read, Members: s.members,
-		Network: s.network, ARP: s.arp, NDP: s.ndp, Recorder: s.recorder, Metrics: metrics, Log: log,
+		Name: c.node(i), Pod: c.node(i) + pod, Namespace: c.namespace, Address: host, Cache: read, Live: live, Members: s.members,
+		State: &configuration.State{
+			Client: live, Namespace: c.namespace, Name: configuration.SpeakerState(c.node(i)), Component: configuration.Speaker,
+			Node: c.node(i), Pod: c.node(i) + pod,
+		},
+		Gateways: iface.Gateways,
+		Network:  s.network, ARP: mortalARP{s.arp, &s.crashed}, NDP: mortalNDP{s.ndp, &s.crashed}, Recorder: s.recorder, Metrics: metrics, Log: log,
 	})
 	go func() { _ = read.Start(ctx) }()
 	go func() {
@@ -234,48 +246,10 @@ func (c *cluster) start(i int, pod string) *speaker {
 
 // crash ends a speaker as a power cut does: nothing is said, nothing is sent any more.
 func (s *speaker) crash() {
+	s.crashed.Store(true)
 	_ = s.members.Close()
 	s.arp.Close()
 	s.ndp.Close()
-}
-
-// wire is a way to the API server that can be cut.
-type wire struct {
-	mu    sync.Mutex
-	isCut bool
-	conns []net.Conn
-}
-
-func (w *wire) config(c *rest.Config) *rest.Config {
-	out := rest.CopyConfig(c)
-	var d net.Dialer
-	out.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.isCut {
-			return nil, &net.OpError{Op: "dial", Net: network, Err: os.ErrDeadlineExceeded}
-		}
-		c, err := d.DialContext(ctx, network, address)
-		w.conns = append(w.conns, c)
-		return c, err
-	}
-	return out
-}
-
-func (w *wire) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.isCut = true
-	for _, c := range w.conns {
-		_ = c.Close()
-	}
-	w.conns = nil
-}
-
-func (w *wire) mend() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.isCut = false
 }
 
 func (c *cluster) ready(speakers ...*speaker) {

@@ -11,6 +11,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -20,15 +21,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/api/v1beta2"
+	"metallb.io/operator/controllers/configuration"
 )
 
-// CacheOptions say what a Node reads: cluster-wide Services, EndpointSlices and Nodes, in the namespace the configuration
-// and the speakers' pods, each stripped to what is used. Nothing is asked of API discovery, so that a speaker that starts
-// while the API server is away only waits.
-func CacheOptions(scheme *runtime.Scheme, namespace string, pods labels.Selector) cache.Options {
+// CacheOptions say what the Node of that name reads: cluster-wide Services, EndpointSlices and Nodes, in the namespace the
+// configuration, the speakers' pods and its own report, each stripped to what is used. Nothing is asked of API discovery,
+// so that a speaker that starts while the API server is away only waits.
+func CacheOptions(scheme *runtime.Scheme, namespace, node string, pods labels.Selector) cache.Options {
 	here := map[string]cache.Config{namespace: {}}
 	plain := true
-	return cache.Options{
+	options := cache.Options{
 		Scheme:                       scheme,
 		Mapper:                       mapper(),
 		DefaultUnsafeDisableDeepCopy: &plain,
@@ -38,20 +41,32 @@ func CacheOptions(scheme *runtime.Scheme, namespace string, pods labels.Selector
 			&discoveryv1.EndpointSlice{}: {Transform: strip},
 			&corev1.Node{}:               {Transform: strip},
 			&corev1.Pod{}:                {Transform: strip, Namespaces: here, Label: pods},
-			&v1beta1.IPAddressPool{}:     {Namespaces: here},
-			&v1beta1.AddressPool{}:       {Namespaces: here},
-			&v1beta1.L2Advertisement{}:   {Namespaces: here},
+			&v1beta1.ConfigurationState{}: {
+				Namespaces: here, Field: fields.OneTermEqualSelector(metav1.ObjectNameField, configuration.SpeakerState(node)),
+			},
 		},
 	}
+	for _, o := range configuration.Objects() {
+		options.ByObject[o] = cache.ByObject{Namespaces: here}
+	}
+	return options
 }
 
-// mapper knows the resources that are read.
+// ClientOptions are for the client that a Node reads Secrets with, and that its State writes with.
+func ClientOptions(scheme *runtime.Scheme) client.Options {
+	return client.Options{Scheme: scheme, Mapper: mapper()}
+}
+
+// mapper knows the resources that are read and written.
 func mapper() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper(nil)
 	for _, gvk := range []schema.GroupVersionKind{
 		corev1.SchemeGroupVersion.WithKind("Service"), corev1.SchemeGroupVersion.WithKind("Pod"),
-		discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), v1beta1.GroupVersion.WithKind("IPAddressPool"),
-		v1beta1.GroupVersion.WithKind("AddressPool"), v1beta1.GroupVersion.WithKind("L2Advertisement"),
+		corev1.SchemeGroupVersion.WithKind("Secret"), discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
+		v1beta1.GroupVersion.WithKind("IPAddressPool"), v1beta1.GroupVersion.WithKind("AddressPool"),
+		v1beta1.GroupVersion.WithKind("L2Advertisement"), v1beta1.GroupVersion.WithKind("BGPAdvertisement"),
+		v1beta2.GroupVersion.WithKind("BGPPeer"), v1beta1.GroupVersion.WithKind("BFDProfile"),
+		v1beta1.GroupVersion.WithKind("Community"), v1beta1.GroupVersion.WithKind("ConfigurationState"),
 	} {
 		m.Add(gvk, meta.RESTScopeNamespace)
 		gvk.Kind += "List" // the cache looks lists up too
@@ -123,9 +138,12 @@ func (n *Node) watch(ctx context.Context) error {
 	add(follow(ctx, n.Cache, &corev1.Pod{}, in.setPod, in.deletePod))
 	add(follow(ctx, n.Cache, &discoveryv1.EndpointSlice{}, in.setSlice, in.deleteSlice))
 	add(follow(ctx, n.Cache, &corev1.Service{}, in.setService, in.deleteService))
-	add(followConfig(ctx, n.Cache, &v1beta1.IPAddressPool{}, in))
-	add(followConfig(ctx, n.Cache, &v1beta1.AddressPool{}, in))
-	add(followConfig(ctx, n.Cache, &v1beta1.L2Advertisement{}, in))
+	for _, o := range configuration.Objects() {
+		add(followConfig(ctx, n.Cache, o, in))
+	}
+	// Not waited for: nothing that is announced depends on it.
+	_, err := follow(ctx, n.Cache, &v1beta1.ConfigurationState{}, n.teller.setState, n.teller.deleteState)
+	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -135,9 +153,27 @@ func (n *Node) watch(ctx context.Context) error {
 	return nil
 }
 
-func followConfig[T client.Object](ctx context.Context, c cache.Cache, kind T, in *inputs) (toolscache.InformerSynced, error) {
-	changed := func(T) { in.changeConfig() }
-	return follow(ctx, c, kind, changed, changed)
+// followConfig notes when a resource of the configuration changes. Its status is none of it: each address that a Service
+// gets changes the status of a pool.
+func followConfig(ctx context.Context, c cache.Cache, kind client.Object, in *inputs) (toolscache.InformerSynced, error) {
+	type version struct {
+		uid        types.UID
+		generation int64
+		labels     string
+	}
+	seen := map[string]version{} // by name; an informer's calls come one after the other
+	set := func(o client.Object) {
+		v := version{o.GetUID(), o.GetGeneration(), labels.Set(o.GetLabels()).String()}
+		if seen[o.GetName()] != v {
+			seen[o.GetName()] = v
+			in.changeConfig()
+		}
+	}
+	gone := func(o client.Object) {
+		delete(seen, o.GetName())
+		in.changeConfig()
+	}
+	return follow(ctx, c, kind, set, gone)
 }
 
 // follow calls set for every object of a kind as it is and as it changes, and gone when it is deleted. What it returns

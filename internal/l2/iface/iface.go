@@ -36,11 +36,14 @@ type State struct {
 	// Addresses that the node holds, sorted, apart from those on interfaces where addresses of Services are kept:
 	// loopback and dummy interfaces, and excluded ones such as kube-ipvs0.
 	Addresses []netip.Addr
+	// Subnets of the interfaces that can announce, sorted; also of those whose cable is out, since what is a subnet of this
+	// node does not change by that. Link-local ones and single addresses are not among them.
+	Subnets []netip.Prefix
 }
 
 // Equal reports whether two states are the same.
 func (s State) Equal(o State) bool {
-	return slices.Equal(s.Interfaces, o.Interfaces) && slices.Equal(s.Addresses, o.Addresses)
+	return slices.Equal(s.Interfaces, o.Interfaces) && slices.Equal(s.Addresses, o.Addresses) && slices.Equal(s.Subnets, o.Subnets)
 }
 
 // compile joins the expressions into one.
@@ -59,6 +62,9 @@ func compile(exclude []string) (*regexp.Regexp, error) {
 	return regexp.Compile(strings.Join(parts, "|"))
 }
 
+// noCarrier is why an interface without a cable cannot announce.
+const noCarrier = "no carrier"
+
 // unusable says why an interface cannot announce; empty means that it can. The kind of its master is empty without one.
 // A port of a bridge, bond or team is not a place to speak from, its master is; a VRF only groups interfaces.
 func unusable(a *netlink.LinkAttrs, masterKind string, exclude *regexp.Regexp) string {
@@ -70,7 +76,7 @@ func unusable(a *netlink.LinkAttrs, masterKind string, exclude *regexp.Regexp) s
 	case a.Flags&net.FlagUp == 0:
 		return "down"
 	case a.RawFlags&unix.IFF_RUNNING == 0:
-		return "no carrier"
+		return noCarrier
 	case a.RawFlags&unix.IFF_NOARP != 0:
 		return "does not do ARP"
 	case a.Flags&net.FlagBroadcast == 0:
@@ -101,14 +107,32 @@ func stateOf(links []netlink.Link, addresses []netlink.Addr, exclude *regexp.Reg
 		}
 	}
 	for _, a := range addresses {
-		if ip, ok := netip.AddrFromSlice(a.IP); ok && !virtual[a.LinkIndex] {
-			s.Addresses = append(s.Addresses, ip.Unmap())
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if !ok || virtual[a.LinkIndex] {
+			continue
+		}
+		s.Addresses = append(s.Addresses, ip.Unmap())
+		why, listed := out[a.LinkIndex]
+		if subnet, ok := subnetOf(ip.Unmap(), a.IPNet); ok && listed && (why == "" || why == noCarrier) {
+			s.Subnets = append(s.Subnets, subnet)
 		}
 	}
 	slices.SortFunc(s.Interfaces, func(x, y l2.Interface) int { return cmp.Compare(x.Name, y.Name) })
 	slices.SortFunc(s.Addresses, netip.Addr.Compare)
 	s.Addresses = slices.Compact(s.Addresses)
+	slices.SortFunc(s.Subnets, netip.Prefix.Compare)
+	s.Subnets = slices.Compact(s.Subnets)
 	return s, out
+}
+
+// subnetOf returns the subnet that an address is in, if there can be others in it that are reached over a router too.
+func subnetOf(ip netip.Addr, n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil || !ip.IsGlobalUnicast() {
+		return netip.Prefix{}, false
+	}
+	bits, _ := n.Mask.Size()
+	p, err := ip.Prefix(bits)
+	return p, err == nil && !p.IsSingleIP() && bits > 0
 }
 
 // list asks the kernel, again where the answer changed while it was given.

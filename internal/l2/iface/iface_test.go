@@ -125,6 +125,89 @@ func TestAddressesOfServicesAreNotTheNodes(t *testing.T) {
 	}
 }
 
+func TestSubnets(t *testing.T) {
+	re, _ := compile(DefaultExclude)
+	link := func(index int, name string, change func(*netlink.LinkAttrs)) netlink.Link {
+		a := netlink.LinkAttrs{
+			Index: index, Name: name, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, byte(index)}, EncapType: "ether",
+			Flags: net.FlagUp | net.FlagBroadcast, RawFlags: unix.IFF_UP | unix.IFF_RUNNING,
+		}
+		if change != nil {
+			change(&a)
+		}
+		return &netlink.Device{LinkAttrs: a}
+	}
+	links := []netlink.Link{
+		link(1, "lo", func(a *netlink.LinkAttrs) { a.Flags |= net.FlagLoopback }),
+		link(2, "eth0", nil),
+		link(3, "eth1", func(a *netlink.LinkAttrs) { a.RawFlags &^= unix.IFF_RUNNING }),
+		link(4, "eth2", func(a *netlink.LinkAttrs) { a.Flags &^= net.FlagUp }),
+		link(5, "docker0", nil),
+		link(6, "wg0", func(a *netlink.LinkAttrs) { a.RawFlags |= unix.IFF_NOARP }),
+	}
+	var addresses []netlink.Addr
+	for text, index := range map[string]int{
+		"127.0.0.1/8": 1, "192.0.2.5/24": 2, "192.0.2.6/24": 2, "198.51.100.9/32": 2, "2001:db8::5/64": 2, "fe80::1/64": 2, "169.254.1.1/16": 2,
+		"2001:db8:1::5/128": 2, "203.0.113.5/28": 3, "10.1.0.5/16": 4, "172.17.0.1/16": 5, "10.2.0.1/24": 6, "10.3.0.1/24": 7,
+	} {
+		a, err := netlink.ParseAddr(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.LinkIndex = index
+		addresses = append(addresses, *a)
+	}
+	s, _ := stateOf(links, addresses, re)
+	var got []string
+	for _, p := range s.Subnets {
+		got = append(got, p.String())
+	}
+	if d := cmp.Diff([]string{"192.0.2.0/24", "203.0.113.0/28", "2001:db8::/64"}, got); d != "" {
+		t.Error(d)
+	}
+	if without := (State{Interfaces: s.Interfaces, Addresses: s.Addresses}); s.Equal(without) {
+		t.Error("a state is equal to one without subnets")
+	}
+}
+
+func TestGateways(t *testing.T) {
+	l2test.Require(t)
+	h := l2test.NewHost(t)
+	h.Connect(t, "lan0", "eth0")
+	gateways := func(want ...string) {
+		t.Helper()
+		got, err := Gateways()
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts := []string{}
+		for _, a := range got {
+			texts = append(texts, a.String())
+		}
+		if d := cmp.Diff(append([]string{}, want...), texts); d != "" {
+			t.Error(d)
+		}
+	}
+	gateways()
+	l2test.IP(t, "addr add 192.0.2.5/24 dev lan0")
+	l2test.IP(t, "addr add 2001:db8::5/64 dev lan0 nodad")
+	l2test.IP(t, "route add 198.51.100.0/24 via 192.0.2.77")
+	gateways()
+	l2test.IP(t, "route add default via 192.0.2.1")
+	l2test.IP(t, "route add default via 192.0.2.1 metric 100")
+	l2test.IP(t, "-6 route add default via 2001:db8::1")
+	gateways("192.0.2.1", "2001:db8::1")
+	l2test.IP(t, "route del default via 192.0.2.1 metric 100")
+	l2test.IP(t, "route replace default nexthop via 192.0.2.2 nexthop via 192.0.2.3")
+	l2test.IP(t, "-6 route replace default via fe80::1 dev lan0")
+	gateways("192.0.2.2", "192.0.2.3")
+	l2test.IP(t, "-4 route replace default via inet6 2001:db8::9 dev lan0")
+	gateways("2001:db8::9")
+	if err := l2test.WithCapabilities(t, 0, func() error { _, err := Gateways(); return err }); err != nil {
+		t.Errorf("without capabilities: %v", err)
+	}
+}
+
 // watch begins to watch in the test's namespace and returns a wait for a state.
 func watch(t *testing.T) (*Watcher, func(what string, ok func(State) bool) State) {
 	l2test.Require(t)
