@@ -57,10 +57,10 @@ func (c *compiler) surroundings(nodes []Node) {
 			at := field.NewPath("spec", "addresses").Index(d.at[i])
 			warn := func(detail string) { c.warnings(d.pool.Source, field.Invalid(at, d.texts[d.at[i]], detail)) }
 			if in := within(addresses, r); len(in) > 0 {
-				warn(fmt.Sprintf("contains %s, an address of node %s%s: no Service may have that; write addresses that nothing else has", in[0].prefix.Addr(), in[0].and(), more(len(in)-1, "addresses of nodes")))
+				warn(fmt.Sprintf("contains %s, an address of node %s%s: no Service may have that; write addresses that nothing else has", in[0].prefix.Addr(), in[0].and(), more(len(in)-1)))
 			}
 			if in := within(gateways, r); len(in) > 0 {
-				warn(fmt.Sprintf("contains %s, the gateway of node %s%s: no Service may have that; write addresses that nothing else has", in[0].prefix.Addr(), in[0].and(), more(len(in)-1, "gateways")))
+				warn(fmt.Sprintf("contains %s, the gateway of node %s%s: no Service may have that; write addresses that nothing else has", in[0].prefix.Addr(), in[0].and(), more(len(in)-1)))
 			}
 			if !d.routed || len(d.pool.L2) > 0 {
 				continue
@@ -72,11 +72,11 @@ func (c *compiler) surroundings(nodes []Node) {
 	}
 }
 
-func more(n int, what string) string {
+func more(n int) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (and %d more %s)", n, what)
+	return fmt.Sprintf(" (and %d more)", n)
 }
 
 func single(addrs []netip.Addr) []netip.Prefix {

@@ -33,7 +33,7 @@ func TestSurroundings(t *testing.T) {
 	}{
 		"beside everything":         {"192.0.2.100/31", []string{l2}, nil},
 		"the address of a node":     {"192.0.2.100/31, 192.0.2.12/32", []string{l2}, []string{`addresses[1]: Invalid value: "192.0.2.12/32": contains 192.0.2.12, an address of node node-2: no Service may have that; write addresses that nothing else has`}},
-		"the addresses of nodes":    {"192.0.2.10-192.0.2.20", []string{l2}, []string{`addresses[0]: Invalid value: "192.0.2.10-192.0.2.20": contains 192.0.2.11, an address of node node-1 (and 2 more addresses of nodes): no Service may have that; write addresses that nothing else has`}},
+		"the addresses of nodes":    {"192.0.2.10-192.0.2.20", []string{l2}, []string{`addresses[0]: Invalid value: "192.0.2.10-192.0.2.20": contains 192.0.2.11, an address of node node-1 (and 2 more): no Service may have that; write addresses that nothing else has`}},
 		"the gateway":               {"192.0.2.1-192.0.2.9", []string{l2}, []string{`addresses[0]: Invalid value: "192.0.2.1-192.0.2.9": contains 192.0.2.1, the gateway of node node-1 and 2 others: no Service may have that; write addresses that nothing else has`}},
 		"the LAN, by BGP":           {"192.0.2.100/31", []string{bgp}, []string{`addresses[0]: Invalid value: "192.0.2.100/31": overlaps 192.0.2.0/24, the subnet of node node-1 and 2 others, and is announced by BGP only: hosts of that subnet ask by ARP or NDP and get no answer; create an L2Advertisement for the pool too, or write addresses outside of the subnet`}},
 		"the LAN, by both":          {"192.0.2.100/31", []string{bgp, l2}, nil},
