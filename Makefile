@@ -96,7 +96,7 @@ lab-build: lab packages ## Kubernetes, etcd and containerd from source, cached
 	$(LAB) build
 packages: lab ## Debian packages that the lab and the build need, the missing ones only
 	@missing="$$($(LAB) packages -missing -routers)"; \
-	for p in buildah:buildah gcc:gcc; do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
+	for p in buildah:buildah gcc:gcc arping:iputils-arping tcpdump:tcpdump; do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
 	[ -z "$${missing// /}" ] || { command -v apt-get >/dev/null || { echo "install these first (Debian's names):" $$missing; exit 1; }; \
 	  echo "installing" $$missing; $(SUDO) apt-get update -qq; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 
