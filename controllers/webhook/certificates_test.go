@@ -256,16 +256,17 @@ func TestWhatTheAPIServerIsToldIsRestored(t *testing.T) {
 
 func TestAuthoritiesAreReplacedWithoutAFailedRequest(t *testing.T) {
 	w := newWorld(t)
-	w.lifetimes = certificate.Lifetimes{Authority: 12 * time.Second, Serving: 5 * time.Second}
+	// As short as can be: the API server has two seconds to learn of a new authority, and takes one on a busy machine.
+	w.lifetimes = certificate.Lifetimes{Authority: 24 * time.Second, Serving: 10 * time.Second}
 	w.start()
 	w.start()
 	w.reviewed()
 	x := w.admit()
 	authorities, certificates := map[string]bool{}, map[string]bool{}
 	began := time.Now()
-	for len(authorities) < 4 {
-		if time.Since(began) > time.Minute {
-			t.Fatalf("%d authorities in a minute", len(authorities))
+	for len(authorities) < 3 {
+		if time.Since(began) > 2*time.Minute {
+			t.Fatalf("%d authorities in two minutes", len(authorities))
 		}
 		data := w.secret().Data
 		block, _ := pem.Decode(data[certificate.AuthoritiesKey])

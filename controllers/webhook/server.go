@@ -17,13 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
-const (
-	// idle is longer than API servers keep a connection that they do not use (90 s): so it is they who close it, and no
-	// request is on its way to a connection that has just been closed here.
-	idle = 3 * time.Minute
-	// lastAnswers is how long requests under way are waited for at the end.
-	lastAnswers = timeoutSeconds * time.Second
-)
+// lastAnswers is how long requests under way are waited for at the end.
+const lastAnswers = timeoutSeconds * time.Second
 
 // Handler serves all reviews and the conversion.
 func Handler(reader client.Reader, scheme *runtime.Scheme) http.Handler {
@@ -70,15 +65,18 @@ func (l *Listener) Start(ctx context.Context) error {
 	protocols.SetHTTP2(l.HTTP2)
 	logger := log.FromContext(ctx).WithName("webhook")
 	server := &http.Server{
-		Handler:           l.answer(),
+		Handler:           l.Handler,
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: l.Certificate},
 		Protocols:         &protocols,
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       idle,
 		// Handshakes that fail are the business of whoever tries them.
 		ErrorLog:    slog.NewLogLogger(logr.ToSlogHandler(logger), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return log.IntoContext(context.WithoutCancel(ctx), logger) },
 	}
+	// API servers keep a connection for 90 s and use it again unasked. If the node of this replica has lost its power in
+	// between, they would wait for an answer that never comes, once for each webhook. A new connection goes to a replica that
+	// lives, for the price of a handshake.
+	server.SetKeepAlivesEnabled(false)
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.ServeTLS(listener, "", "") }()
 	l.serving.Store(true)
@@ -95,17 +93,6 @@ func (l *Listener) Start(ctx context.Context) error {
 		err = errors.Join(err, served)
 	}
 	return err
-}
-
-// answer passes requests on. Once the end has been announced, each connection is closed with its next answer, so that the
-// API server opens its next one to another replica.
-func (l *Listener) answer() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if l.draining.Load() {
-			w.Header().Set("Connection", "close")
-		}
-		l.Handler.ServeHTTP(w, req)
-	})
 }
 
 // Drain announces the end when the context ends, and returns a context that ends that much later. In between, this replica

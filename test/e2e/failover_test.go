@@ -44,6 +44,9 @@ func TestPowerOffOfTheAnnouncingNode(t *testing.T) {
 		if err := p.WaitAvailable(ctx, "metallb-system"); err != nil {
 			t.Error(err)
 		}
+		if err := p.WaitRollout(ctx, product.OperatorNamespace, operatorDeployment); err != nil { // it may have been on that node
+			t.Error(err)
+		}
 	})
 	off := time.Now()
 	must(t, p.PowerOff(owner))
