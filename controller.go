@@ -26,7 +26,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/api/v1beta2"
@@ -47,6 +46,7 @@ type controllerFlags struct {
 	probePort, metricsPort                        int
 	metricsAddress                                string
 	leaderElect                                   bool
+	metrics                                       metricsFlags
 }
 
 func controllerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger) error {
@@ -58,13 +58,18 @@ func controllerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Log
 	fs.StringVar(&f.podName, "pod-name", os.Getenv("METALLB_POD_NAME"), "name of the pod, which owns the report on the configuration (env METALLB_POD_NAME)")
 	fs.IntVar(&f.probePort, "health-probe-port", 17472, "port of /healthz and /readyz")
 	fs.IntVar(&f.metricsPort, "port", 9120, "port of /metrics; 0: none")
-	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "127.0.0.1", "address of /metrics")
+	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "", "address of /metrics; by default all")
+	f.metrics.declare(fs)
 	fs.BoolVar(&f.leaderElect, "leader-elect", true, "let one replica work at a time: the one that holds the Lease "+controllerLease)
 	return func(ctx context.Context, _ *slog.Logger) error { return runController(ctx, f) }
 }
 
 func runController(ctx context.Context, f *controllerFlags) error {
 	namespace, err := ownNamespace(f.namespace)
+	if err != nil {
+		return err
+	}
+	measured, err := f.metrics.options(metricsAddress(f.metricsAddress, f.metricsPort))
 	if err != nil {
 		return err
 	}
@@ -87,7 +92,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		Scheme:                 scheme,
 		Cache:                  service.CacheOptions(namespace),
 		HealthProbeBindAddress: net.JoinHostPort("", strconv.Itoa(f.probePort)),
-		Metrics:                metricsserver.Options{BindAddress: metricsAddress(f.metricsAddress, f.metricsPort)},
+		Metrics:                measured,
 	}
 	legacy.ExtendCache(&options.Cache, namespace)
 	live, err := client.New(restConfig, client.Options{Scheme: scheme})

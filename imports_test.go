@@ -48,6 +48,10 @@ var rules = map[string]rule{
 	"cmd/kubectl-metallb":        {may: append([]string{module + "api", module + "internal", "sigs.k8s.io/yaml"}, apiTypes...), mayNot: linux},
 	"internal/render":            {may: append([]string{module + "api", "k8s.io/utils"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/rollout":           {may: append([]string{module + "api", module + "internal/render"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/scrape":            {may: append([]string{"github.com/go-logr"}, kube...), mayNot: linux},
+	"charts":                     {mayNot: linux}, // tests only
+	"config/crd":                 {mayNot: slices.Concat(kube, linux)},
+	"internal/setup":             {may: []string{module + "api", module + "config/crd", module + "controllers/webhook", module + "internal/render", "k8s.io", "sigs.k8s.io"}, mayNot: linux},
 	"internal/obs":               {may: []string{"github.com/prometheus/client_golang", "github.com/go-logr"}, mayNot: slices.Concat(kube, linux)},
 	"speaker/members":            {may: []string{"github.com/hashicorp/memberlist", "golang.org/x"}, mayNot: kube},
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -17,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/api/v1beta2"
@@ -31,7 +31,8 @@ const operatorLease = "metallb-operator"
 type operatorFlags struct {
 	image, namespace, pod        string
 	probeAddress, metricsAddress string
-	leaderElect                  bool
+	leaderElect, policies        bool
+	metrics                      metricsFlags
 	webhook                      webhookFlags
 }
 
@@ -42,7 +43,10 @@ func operatorCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logge
 	fs.StringVar(&f.pod, "pod-name", os.Getenv("POD_NAME"), "name of the operator's own pod (env POD_NAME)")
 	fs.BoolVar(&f.leaderElect, "leader-elect", true, "let one replica work at a time: the one that holds the Lease "+operatorLease+" in its namespace")
 	fs.StringVar(&f.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
-	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "0", "address of /metrics; 0: none")
+	fs.StringVar(&f.metricsAddress, "metrics-bind-address", ":9120", "address of /metrics; 0: none")
+	f.metrics.declare(fs)
+	disabled, _ := strconv.ParseBool(os.Getenv("DISABLE_NETWORK_POLICIES"))
+	fs.BoolVar(&f.policies, "network-policies", !disabled, "make a NetworkPolicy for the controller's pods (env DISABLE_NETWORK_POLICIES=true: not)")
 	f.webhook.declare(fs)
 	return func(ctx context.Context, _ *slog.Logger) error { return runOperator(ctx, f) }
 }
@@ -50,6 +54,10 @@ func operatorCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logge
 func runOperator(ctx context.Context, f *operatorFlags) error {
 	if f.namespace == "" && f.leaderElect {
 		return errors.New("give --namespace (or the environment variable POD_NAMESPACE): the Lease is kept there; or --leader-elect=false")
+	}
+	measured, err := f.metrics.options(f.metricsAddress)
+	if err != nil {
+		return err
 	}
 	config, err := ctrl.GetConfig()
 	if err != nil {
@@ -72,7 +80,7 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 		LeaderElectionNamespace:       f.namespace,
 		LeaderElectionReleaseOnCancel: true,
 		HealthProbeBindAddress:        f.probeAddress,
-		Metrics:                       metricsserver.Options{BindAddress: f.metricsAddress},
+		Metrics:                       measured,
 	})
 	if err != nil {
 		return err
@@ -81,7 +89,11 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 	if err != nil {
 		return err
 	}
-	reconciler := &metallb.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Environment: env}
+	env.NetworkPolicies = f.policies
+	if env, err = metallb.Discover(ctx, mgr.GetAPIReader(), mgr.GetRESTMapper(), servicePort(), env); err != nil {
+		return err
+	}
+	reconciler := &metallb.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Environment: env, Version: version}
 	if err := errors.Join(
 		reconciler.SetupWithManager(mgr),
 		webhooks.setUp(mgr),
@@ -105,6 +117,15 @@ func workloadEnvironment(ctx context.Context, f *operatorFlags, mgr ctrl.Manager
 	env, err := metallb.OwnEnvironment(ctx, mgr.GetAPIReader(), client.ObjectKey{Namespace: f.namespace, Name: f.pod})
 	env.Image = cmp.Or(f.image, env.Image)
 	return env, err
+}
+
+// servicePort is that of the Service by which pods reach the API server, as the kubelet tells it.
+func servicePort() int32 {
+	port, err := strconv.ParseUint(os.Getenv("KUBERNETES_SERVICE_PORT"), 10, 16)
+	if err != nil {
+		return 443
+	}
+	return int32(port)
 }
 
 // synced is ready once everything that is watched has been read.

@@ -15,11 +15,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -44,8 +41,10 @@ type speakerFlags struct {
 	namespace, class, nodeName, podName   string
 	gossipAddress, gossipLabels, secretAt string
 	gossipPort, probePort, metricsPort    int
-	metricsAddress                        string
+	metricsAddress, excludeInterfaces     string
 	ignoreExcludeLabel                    bool
+	metrics                               metricsFlags
+	timing                                members.Timing
 }
 
 func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger) error {
@@ -62,7 +61,12 @@ func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger
 	fs.BoolVar(&f.ignoreExcludeLabel, "ignore-exclude-lb", false, "announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers too")
 	fs.IntVar(&f.probePort, "health-probe-port", 17472, "port of /healthz and /readyz, on 127.0.0.1")
 	fs.IntVar(&f.metricsPort, "port", 9120, "port of /metrics; 0: none")
-	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "127.0.0.1", "address of /metrics")
+	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "", "address of /metrics; by default all")
+	f.metrics.declare(fs)
+	fs.StringVar(&f.excludeInterfaces, "exclude-interfaces", "", "network interfaces on which nothing is announced, besides those of containers and virtual machines: names, or regular expressions that begin with ^, with commas between")
+	fs.DurationVar(&f.timing.ProbeInterval, "ml-probe-interval", members.DefaultTiming.ProbeInterval, "time between two looks at another speaker")
+	fs.DurationVar(&f.timing.ProbeTimeout, "ml-probe-timeout", 0, "how long its answer may take before it is asked for by other ways; by default half of --ml-probe-interval")
+	fs.IntVar(&f.timing.SuspicionMultiplier, "ml-suspicion-multiplier", members.DefaultTiming.SuspicionMultiplier, "for how many times --ml-probe-interval a speaker that does not answer can speak up before it counts as gone")
 	return func(ctx context.Context, log *slog.Logger) error {
 		if portErr != nil {
 			return fmt.Errorf("environment variable METALLB_ML_BIND_PORT: %w", portErr)
@@ -87,6 +91,9 @@ func (f *speakerFlags) check() (gossip netip.AddrPort, pods labels.Selector, err
 	if f.gossipPort < 1 || f.gossipPort > 65535 {
 		errs = append(errs, fmt.Errorf("--ml-bindport: %d is no port", f.gossipPort))
 	}
+	if err := f.timing.Check(); err != nil {
+		errs = append(errs, fmt.Errorf("--ml-probe-interval, --ml-probe-timeout, --ml-suspicion-multiplier: %w", err))
+	}
 	pods, err = labels.Parse(f.gossipLabels)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("--ml-labels: %w", err))
@@ -96,6 +103,10 @@ func (f *speakerFlags) check() (gossip netip.AddrPort, pods labels.Selector, err
 
 func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	gossip, pods, err := f.check()
+	if err != nil {
+		return err
+	}
+	measured, err := f.metrics.options(metricsAddress(f.metricsAddress, f.metricsPort))
 	if err != nil {
 		return err
 	}
@@ -134,7 +145,11 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	network, err := iface.Watch(iface.DefaultExclude, log)
+	exclude, err := iface.Exclude(f.excludeInterfaces)
+	if err != nil {
+		return fmt.Errorf("--exclude-interfaces: %w", err)
+	}
+	network, err := iface.Watch(iface.DefaultExclude, log, exclude...)
 	if err != nil {
 		return err
 	}
@@ -144,7 +159,7 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	defer ipv6.Close()
 	secret := filepath.Join(f.secretAt, "secretkey")
 	group, err := members.Start(members.Config{
-		Node: f.nodeName, Instance: f.podName, Address: gossip, Secret: readSecret(secret, log), Log: log,
+		Node: f.nodeName, Instance: f.podName, Address: gossip, Secret: readSecret(secret, log), Timing: f.timing, Log: log,
 	})
 	if err != nil {
 		return err
@@ -165,9 +180,7 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 		func(ctx context.Context) error { return api.Start(ctx) },
 		func(ctx context.Context) error { return followSecret(ctx, secret, group.SetSecret, log) },
 		func(ctx context.Context) error { return serveHealth(ctx, f.probePort, n) },
-		func(ctx context.Context) error {
-			return serveMetrics(ctx, metricsAddress(f.metricsAddress, f.metricsPort))
-		},
+		func(ctx context.Context) error { return shareMetrics(ctx, measured, config, log) },
 	)
 }
 
@@ -237,25 +250,9 @@ func serveHealth(ctx context.Context, port int, n *node.Node) error {
 	return serve(ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), mux)
 }
 
-func serveMetrics(ctx context.Context, address string) error {
-	if address == "0" {
-		return nil
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
-	return serve(ctx, address, mux)
-}
-
 // serve serves HTTP on a port that a second speaker on this node can share, until the context ends.
 func serve(ctx context.Context, address string, h http.Handler) error {
-	shared := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		if e := c.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-		}); e != nil {
-			return e
-		}
-		return err
-	}}
+	shared := net.ListenConfig{Control: reusePort}
 	l, err := shared.Listen(ctx, "tcp", address)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package v1beta1
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // LogLevel is the least severe message that a process writes: "all" writes everything, "none" nothing.
@@ -58,6 +59,139 @@ type WorkloadConfig struct {
 	// Resources of the workload's container.
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+}
+
+// ControllerConfig shapes the controller's pods.
+type ControllerConfig struct {
+	WorkloadConfig `json:",inline"`
+
+	// Replicas of the controller, from 1 to 5. One works, the others wait to take over, on other nodes where there are
+	// any. Unset: 1.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=5
+	// +optional
+	Replicas *int32 `json:"replicas,omitempty"`
+}
+
+// SpeakerConfig shapes the speaker's pods.
+type SpeakerConfig struct {
+	WorkloadConfig `json:",inline"`
+
+	// UpdateStrategy says how pods of an older specification are replaced. Unset: one node after the other, the new pod
+	// beside the old one, so that no node is without a speaker.
+	// +optional
+	UpdateStrategy *SpeakerUpdateStrategy `json:"updateStrategy,omitempty"`
+}
+
+// UpdateStrategyType names a way to replace pods of an older specification.
+//
+// +kubebuilder:validation:Enum=RollingUpdate;OnDelete
+type UpdateStrategyType string
+
+// Values of UpdateStrategyType.
+const (
+	RollingUpdate UpdateStrategyType = "RollingUpdate"
+	OnDelete      UpdateStrategyType = "OnDelete"
+)
+
+// SpeakerUpdateStrategy says how the speaker's pods are replaced.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.rollingUpdate) || !has(self.type) || self.type == 'RollingUpdate'",fieldPath=".rollingUpdate",message="is for the type RollingUpdate: remove rollingUpdate, or write type: RollingUpdate"
+type SpeakerUpdateStrategy struct {
+	// Type is RollingUpdate, or OnDelete: a pod is replaced only once somebody has deleted it. Unset: RollingUpdate.
+	// +optional
+	Type UpdateStrategyType `json:"type,omitempty"`
+
+	// RollingUpdate bounds how many nodes are updated at a time.
+	// +optional
+	RollingUpdate *SpeakerRollingUpdate `json:"rollingUpdate,omitempty"`
+}
+
+// SpeakerRollingUpdate bounds how many nodes are updated at a time: by maxSurge, where new pods start beside the old
+// ones, or by maxUnavailable, where the old ones go first. One of the two is more than 0.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.maxSurge) || !has(self.maxUnavailable) || (self.maxSurge == 0 || self.maxSurge == '0%') != (self.maxUnavailable == 0 || self.maxUnavailable == '0%')",fieldPath=".maxUnavailable",message="contradicts maxSurge: exactly one of the two must be more than 0, so remove one"
+// +kubebuilder:validation:XValidation:rule="has(self.maxUnavailable) || !has(self.maxSurge) || !(self.maxSurge == 0 || self.maxSurge == '0%')",fieldPath=".maxSurge",message="is 0 and maxUnavailable is not given: write a maxUnavailable of 1 or more, or remove maxSurge"
+type SpeakerRollingUpdate struct {
+	// MaxUnavailable is how many nodes may be without a ready speaker because of the update: a number or a share of the
+	// nodes, such as 10%. Their addresses move meanwhile. Unset: 0.
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 : self.matches('^(100|[1-9]?[0-9])%$')",message="is neither a number nor a share: write 1 or more, or for instance 10%"
+	// +optional
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
+
+	// MaxSurge is how many nodes may have a new speaker beside the old one: a number or a share of the nodes, such as
+	// 10%. Unset: 1, or 0 where maxUnavailable is more than 0.
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 : self.matches('^(100|[1-9]?[0-9])%$')",message="is neither a number nor a share: write 1 or more, or for instance 10%"
+	// +optional
+	MaxSurge *intstr.IntOrString `json:"maxSurge,omitempty"`
+}
+
+// MemberlistConfig tunes how speakers find out that one of them is gone. Shorter times move addresses sooner off a node
+// that failed, and take more often a slow node for one.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.probeTimeout) || !has(self.probeInterval) || duration(self.probeTimeout) < duration(self.probeInterval)",fieldPath=".probeTimeout",message="is not less than probeInterval: write less, or remove it for half of probeInterval"
+// +kubebuilder:validation:XValidation:rule="!has(self.probeTimeout) || has(self.probeInterval) || duration(self.probeTimeout) < duration('300ms')",fieldPath=".probeTimeout",message="is not less than probeInterval, which is 300ms where it is not given: write less, or a longer probeInterval"
+type MemberlistConfig struct {
+	// ProbeInterval is the time between two looks at another speaker, from 100ms to 10s. Unset: 300ms, with which a node
+	// that is switched off is noticed within 2s; in general it takes up to 4 intervals and twice the suspicion.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s))+$') && duration(self) >= duration('100ms') && duration(self) <= duration('10s')",message="is no probe interval: write a time from 100ms to 10s, for instance 300ms"
+	// +optional
+	ProbeInterval *metav1.Duration `json:"probeInterval,omitempty"`
+
+	// ProbeTimeout is how long the answer may take before it is asked for by other ways, from 20ms and less than
+	// probeInterval. Unset: half of probeInterval.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s))+$') && duration(self) >= duration('20ms') && duration(self) <= duration('10s')",message="is no probe timeout: write a time from 20ms that is less than probeInterval, for instance 150ms"
+	// +optional
+	ProbeTimeout *metav1.Duration `json:"probeTimeout,omitempty"`
+
+	// SuspicionMultiplier is for how many probe intervals a speaker that does not answer can speak up before it counts
+	// as gone, from 2 to 20; twice as many where no other speaker confirms the suspicion. Unset: 3.
+	// +kubebuilder:validation:Minimum=2
+	// +kubebuilder:validation:Maximum=20
+	// +optional
+	SuspicionMultiplier *int32 `json:"suspicionMultiplier,omitempty"`
+}
+
+// TLSVersion is a version of TLS, as Kubernetes names it.
+//
+// +kubebuilder:validation:Enum=VersionTLS12;VersionTLS13
+type TLSVersion string
+
+// Values of TLSVersion.
+const (
+	VersionTLS12 TLSVersion = "VersionTLS12"
+	VersionTLS13 TLSVersion = "VersionTLS13"
+)
+
+// TLSCipherSuite is a cipher suite of TLS 1.2 that is secure. Those of TLS 1.3 are not a matter of choice.
+//
+// +kubebuilder:validation:Enum=TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256;TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384;TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+type TLSCipherSuite string
+
+// MetricsConfig says how controller and speakers serve their metrics: over TLS, to who may get the path /metrics.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.tlsCipherSuites) || size(self.tlsCipherSuites) == 0 || (has(self.tlsMinVersion) && self.tlsMinVersion == 'VersionTLS12')",fieldPath=".tlsCipherSuites",message="cannot be chosen for TLS 1.3: write tlsMinVersion: VersionTLS12, or remove tlsCipherSuites"
+// +kubebuilder:validation:XValidation:rule="!has(self.port) || !(self.port in [7946, 17472])",fieldPath=".port",message="is taken by the speaker itself (7946: gossip, 17472: probes): write another port"
+type MetricsConfig struct {
+	// Port of controller and speakers; speakers have it on all addresses of their nodes. 0: no metrics. Unset: 9120.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	Port *int32 `json:"port,omitempty"`
+
+	// TLSMinVersion is the oldest version of TLS that is spoken. Unset: VersionTLS13.
+	// +optional
+	TLSMinVersion TLSVersion `json:"tlsMinVersion,omitempty"`
+
+	// TLSCipherSuites are those used with TLS 1.2. Unset: Go's choice.
+	// +kubebuilder:validation:MaxItems=6
+	// +listType=set
+	// +optional
+	TLSCipherSuites []TLSCipherSuite `json:"tlsCipherSuites,omitempty"`
 }
 
 // FRRK8sConfig holds settings of the frr-k8s backend. They are accepted so that existing manifests keep working.
@@ -123,13 +257,32 @@ type MetalLBSpec struct {
 	// +optional
 	FRRK8sConfig *FRRK8sConfig `json:"frrk8sConfig,omitempty"`
 
-	// ControllerConfig shapes the controller's pod.
+	// ControllerConfig shapes the controller's pods.
 	// +optional
-	ControllerConfig *WorkloadConfig `json:"controllerConfig,omitempty"`
+	ControllerConfig *ControllerConfig `json:"controllerConfig,omitempty"`
 
 	// SpeakerConfig shapes the speaker's pods.
 	// +optional
-	SpeakerConfig *WorkloadConfig `json:"speakerConfig,omitempty"`
+	SpeakerConfig *SpeakerConfig `json:"speakerConfig,omitempty"`
+
+	// ExcludeInterfaces are network interfaces on which nothing is announced, besides those that lead to containers and
+	// virtual machines, which are always left out: names such as eth1, or patterns that begin with ^ such as
+	// ^wg.* or ^eth[34]$ (a regular expression without groups); at most 64.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:XValidation:rule=`self.matches(r'^([A-Za-z0-9_.:@-]{1,15}|\^(([A-Za-z0-9_:@.-]|\\[.]|\[([A-Za-z0-9_.]|0-9|a-z|A-Z)+\])[*+?]?)+[$]?)$')`,message="is neither the name of an interface nor a pattern: write a name such as eth1, or a pattern that begins with ^, such as ^eth[34]$ or ^wg.*"
+	// +kubebuilder:validation:items:XValidation:rule=`!self.matches(r'^\^[.*+?$]+$')`,message="would exclude every interface: name those to exclude, or announce nothing by having no L2Advertisement"
+	// +listType=set
+	// +optional
+	ExcludeInterfaces []string `json:"excludeInterfaces,omitempty"`
+
+	// Memberlist tunes how speakers find out that one of them is gone. Unset: within 2 seconds.
+	// +optional
+	Memberlist *MemberlistConfig `json:"memberlist,omitempty"`
+
+	// Metrics says how controller and speakers serve their metrics.
+	// +optional
+	Metrics *MetricsConfig `json:"metrics,omitempty"`
 }
 
 // Condition types of a MetalLB resource.
@@ -144,8 +297,54 @@ const (
 	ConditionDegraded = "Degraded"
 )
 
+// ControllerStatus counts the controller's replicas.
+type ControllerStatus struct {
+	// Replicas that are wanted.
+	Replicas int32 `json:"replicas"`
+	// Ready ones among them: one works, the others can take over.
+	Ready int32 `json:"ready"`
+	// Updated ones among them have the present specification.
+	Updated int32 `json:"updated"`
+}
+
+// SpeakerStatus counts the nodes by whether they have a speaker.
+type SpeakerStatus struct {
+	// Nodes that should have a speaker.
+	Nodes int32 `json:"nodes"`
+	// Ready: nodes with a ready speaker.
+	Ready int32 `json:"ready"`
+	// Updated: nodes with a speaker of the present specification.
+	Updated int32 `json:"updated"`
+	// WithoutReady are nodes that should have a ready speaker and have none, in order of name, with the reason in short;
+	// at most 10 of them.
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	WithoutReady []NodeWithoutSpeaker `json:"withoutReady,omitempty"`
+}
+
+// NodeWithoutSpeaker is a node whose speaker is not ready.
+type NodeWithoutSpeaker struct {
+	// Name of the node.
+	Name string `json:"name"`
+	// Reason in short, as Kubernetes gives it: for instance ImagePullBackOff, CrashLoopBackOff, Unschedulable, NotReady.
+	Reason string `json:"reason"`
+}
+
 // MetalLBStatus reports on the installation.
 type MetalLBStatus struct {
+	// ObservedVersion is the version of the operator that wrote the status.
+	// +optional
+	ObservedVersion string `json:"observedVersion,omitempty"`
+
+	// Controller counts the controller's replicas.
+	// +optional
+	Controller *ControllerStatus `json:"controller,omitempty"`
+
+	// Speaker counts the nodes by whether they have a speaker.
+	// +optional
+	Speaker *SpeakerStatus `json:"speaker,omitempty"`
+
 	// Conditions: Available, Progressing, Degraded.
 	// +listType=map
 	// +listMapKey=type
@@ -161,6 +360,11 @@ type MetalLBStatus struct {
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=='Available')].status`
 // +kubebuilder:printcolumn:name="Degraded",type=string,JSONPath=`.status.conditions[?(@.type=='Degraded')].status`
 // +kubebuilder:printcolumn:name="Progressing",type=string,JSONPath=`.status.conditions[?(@.type=='Progressing')].status`
+// +kubebuilder:printcolumn:name="Nodes",type=integer,JSONPath=`.status.speaker.nodes`,description="Nodes that should have a speaker"
+// +kubebuilder:printcolumn:name="Ready",type=integer,JSONPath=`.status.speaker.ready`,description="Nodes with a ready speaker"
+// +kubebuilder:printcolumn:name="Controllers",type=integer,JSONPath=`.status.controller.ready`,priority=1,description="Ready replicas of the controller"
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.observedVersion`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=='Available')].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type MetalLB struct {
 	metav1.TypeMeta   `json:",inline"`

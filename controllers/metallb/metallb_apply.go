@@ -59,7 +59,7 @@ func (r *Reconciler) applyOne(ctx context.Context, desired render.Object, live c
 	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(config), client.FieldOwner(render.Manager), client.ForceOwnership); err != nil {
 		return nil, err
 	}
-	after := reflect.New(reflect.TypeOf(desired).Elem()).Interface().(client.Object)
+	after := emptyLike(desired)
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(config.Object, after); err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (r *Reconciler) remember(key objectKey, desired string, after client.Object
 // unlabelled looks for an object that is not in the cache because it lacks the operator's labels. It returns nil if there
 // is none, and an error if the one that is there is somebody else's.
 func (r *Reconciler) unlabelled(ctx context.Context, desired render.Object) (client.Object, error) {
-	live := reflect.New(reflect.TypeOf(desired).Elem()).Interface().(client.Object)
+	live := emptyLike(desired)
 	err := r.Live.Get(ctx, client.ObjectKeyFromObject(desired), live)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -128,6 +128,15 @@ func (r *Reconciler) makeWay(ctx context.Context, desired render.Object, live cl
 		return err
 	}
 	return r.Client.Patch(ctx, live.DeepCopyObject().(client.Object), client.RawPatch(types.JSONPatchType, patch))
+}
+
+// emptyLike returns an object of the same kind to read into.
+func emptyLike(desired render.Object) client.Object {
+	o := reflect.New(reflect.TypeOf(desired).Elem()).Interface().(client.Object)
+	if u, ok := o.(*unstructured.Unstructured); ok {
+		u.SetGroupVersionKind(desired.GetObjectKind().GroupVersionKind())
+	}
+	return o
 }
 
 func isWorkload(o client.Object) bool {
@@ -230,7 +239,7 @@ func encodeFields(e *metav1.ManagedFieldsEntry, fields *fieldpath.Set) error {
 
 // applyConfiguration is the object as it is sent: without status, which is not ours to say.
 func applyConfiguration(desired render.Object) (*unstructured.Unstructured, error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(desired)
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(desired.DeepCopyObject())
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +250,7 @@ func applyConfiguration(desired render.Object) (*unstructured.Unstructured, erro
 // typedFingerprint is the same for two objects that differ in nothing that applying could change. Both that come from
 // the cache and those from an answer go through their Go type, so that they are written alike.
 func typedFingerprint(o client.Object) (string, error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o.DeepCopyObject()) // an unstructured one is its content
 	if err != nil {
 		return "", err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -40,6 +41,8 @@ type Reconciler struct {
 	Live client.Reader
 	// Environment of the workloads.
 	Environment render.Environment
+	// Version of the operator, which the status tells.
+	Version string
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 
@@ -47,17 +50,19 @@ type Reconciler struct {
 	applied  map[objectKey]outcome
 	progress rollout.Progress
 	served   types.UID
+	pods     looked
 }
 
 // CacheOptions restricts a cache to what the Reconciler reads: of objects, those with the operator's label.
 func CacheOptions() cache.Options {
 	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{render.LabelManagedBy: render.Manager})}
 	return cache.Options{ByObject: map[client.Object]cache.ByObject{
-		&corev1.ServiceAccount{}:     ours,
-		&rbacv1.RoleBinding{}:        ours,
-		&rbacv1.ClusterRoleBinding{}: ours,
-		&appsv1.Deployment{}:         ours,
-		&appsv1.DaemonSet{}:          ours,
+		&corev1.ServiceAccount{}:      ours,
+		&rbacv1.RoleBinding{}:         ours,
+		&rbacv1.ClusterRoleBinding{}:  ours,
+		&appsv1.Deployment{}:          ours,
+		&appsv1.DaemonSet{}:           ours,
+		&networkingv1.NetworkPolicy{}: ours,
 		&corev1.Namespace{}: {Transform: func(in any) (any, error) {
 			if o, ok := in.(client.Object); ok {
 				o.SetManagedFields(nil)
@@ -74,7 +79,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	all := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{{}}
 	})
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named("metallb").
 		Watches(&v1beta1.MetalLB{}, all).
 		Watches(&corev1.ServiceAccount{}, all).
@@ -82,14 +87,18 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&rbacv1.ClusterRoleBinding{}, all).
 		Watches(&appsv1.Deployment{}, all).
 		Watches(&appsv1.DaemonSet{}, all).
+		Watches(&networkingv1.NetworkPolicy{}, all).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: 1,
 			LogConstructor:          func(*reconcile.Request) logr.Logger { return mgr.GetLogger().WithValues("controller", "metallb") },
 			EnableWarmup:            ptr.To(true), // a replica that takes over has its caches full
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
-		}).
-		Complete(r)
+		})
+	if r.Environment.OpenShift {
+		b = b.Watches(newSCC(), all)
+	}
+	return b.Complete(r)
 }
 
 // ofNamespace asks for a pass if the namespace holds a MetalLB resource.
@@ -119,11 +128,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	}
 	now := r.now()
 	r.observe(s, now)
-	statusErr := r.report(ctx, s, applyErrs, now)
+	known := r.known(s, applyErrs, now)
+	again := r.progress.Due(now)
+	if s.served != nil && rollout.NeedsPods(known) {
+		var next time.Duration
+		if known.Pods, next = r.look(ctx, s.served.Namespace, now); again == 0 || next < again {
+			again = next
+		}
+	}
+	statusErr := r.report(ctx, s, known, now)
 	if err := errors.Join(pruneErr, err, statusErr); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: r.progress.Due(now)}, nil
+	return reconcile.Result{RequeueAfter: again}, nil
 }
 
 func (r *Reconciler) now() time.Time {

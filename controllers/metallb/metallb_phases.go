@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -103,10 +104,14 @@ func (r *Reconciler) gather(ctx context.Context) (*snapshot, error) {
 	if s.served != nil {
 		s.podSecurity = namespaces[s.served.Namespace].Labels[rollout.PodSecurityLabel]
 	}
-	for _, kind := range []client.ObjectList{
+	kinds := []client.ObjectList{
 		&corev1.ServiceAccountList{}, &rbacv1.RoleBindingList{}, &rbacv1.ClusterRoleBindingList{},
-		&appsv1.DeploymentList{}, &appsv1.DaemonSetList{},
-	} {
+		&appsv1.DeploymentList{}, &appsv1.DaemonSetList{}, &networkingv1.NetworkPolicyList{},
+	}
+	if r.Environment.OpenShift {
+		kinds = append(kinds, newSCCList())
+	}
+	for _, kind := range kinds {
 		if err := r.Client.List(ctx, kind, client.MatchingLabels{render.LabelManagedBy: render.Manager}, client.HasLabels{render.LabelCRNamespace}); err != nil {
 			return nil, fmt.Errorf("listing the operator's objects: %w", err)
 		}

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
@@ -16,37 +16,45 @@ import (
 )
 
 // report writes the status of every resource that says something else than it should.
-func (r *Reconciler) report(ctx context.Context, s *snapshot, failed []rollout.ApplyError, now time.Time) error {
+func (r *Reconciler) report(ctx context.Context, s *snapshot, known rollout.Snapshot, now time.Time) error {
+	now = now.Truncate(time.Second) // the API keeps whole seconds: written so, a condition reads back as it was
 	var errs []error
 	for _, m := range s.misnamed {
-		errs = append(errs, r.patchStatus(ctx, m, rollout.NotServed(m, nil), now))
+		errs = append(errs, r.patchStatus(ctx, m, rollout.NotServedStatus(m, nil, r.Version, now)))
 	}
 	for _, m := range s.younger {
-		errs = append(errs, r.patchStatus(ctx, m, rollout.NotServed(m, s.served), now))
+		errs = append(errs, r.patchStatus(ctx, m, rollout.NotServedStatus(m, s.served, r.Version, now)))
 	}
 	if s.served != nil {
-		controller, speaker := s.workloads()
-		errs = append(errs, r.patchStatus(ctx, s.served, rollout.Conditions(rollout.Snapshot{
-			MetalLB:     s.served,
-			ApplyErrors: failed,
-			PodSecurity: s.podSecurity,
-			Controller:  controller,
-			Speaker:     speaker,
-			Progress:    r.progress,
-			Now:         now,
-		}), now))
+		errs = append(errs, r.patchStatus(ctx, s.served, rollout.Status(known, s.served.Status.Conditions, now)))
 	}
 	return errors.Join(errs...)
 }
 
-func (r *Reconciler) patchStatus(ctx context.Context, m *v1beta1.MetalLB, want []metav1.Condition, now time.Time) error {
-	// The API keeps whole seconds. Written so, a condition reads back as it was.
-	conditions, changed := rollout.Merge(m.Status.Conditions, want, now.Truncate(time.Second))
-	if !changed {
+// known is what there is to tell of the served resource; the zero value where there is none.
+func (r *Reconciler) known(s *snapshot, failed []rollout.ApplyError, now time.Time) rollout.Snapshot {
+	if s.served == nil {
+		return rollout.Snapshot{}
+	}
+	controller, speaker := s.workloads()
+	return rollout.Snapshot{
+		MetalLB:     s.served,
+		ApplyErrors: failed,
+		PodSecurity: s.podSecurity,
+		Controller:  controller,
+		Speaker:     speaker,
+		Progress:    r.progress,
+		Now:         now,
+		Version:     r.Version,
+	}
+}
+
+func (r *Reconciler) patchStatus(ctx context.Context, m *v1beta1.MetalLB, want v1beta1.MetalLBStatus) error {
+	if equality.Semantic.DeepEqual(m.Status, want) {
 		return nil
 	}
 	after := m.DeepCopy()
-	after.Status.Conditions = conditions
+	after.Status = want
 	err := r.Client.Status().Patch(ctx, after,
 		client.MergeFromWithOptions(m, client.MergeFromWithOptimisticLock{}), client.FieldOwner(render.Manager))
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {

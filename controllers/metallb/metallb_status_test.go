@@ -1,12 +1,14 @@
 package metallb
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -45,10 +47,10 @@ func TestARefusedObjectIsReportedAndRetriedWhileTheRestGoesOn(t *testing.T) {
 	writes := len(o.writes.since(0))
 	set(func(s *v1beta1.MetalLBSpec) {
 		s.LogLevel = v1beta1.LogLevelDebug
-		s.ControllerConfig = &v1beta1.WorkloadConfig{Resources: &corev1.ResourceRequirements{
+		s.ControllerConfig = &v1beta1.ControllerConfig{WorkloadConfig: v1beta1.WorkloadConfig{Resources: &corev1.ResourceRequirements{
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")},
 			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")},
-		}}
+		}}}
 	})
 	degraded := c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionTrue, rollout.ReasonApplyFailed)
 	for _, part := range []string{"resources.requests", "must be less than or equal to cpu limit", "controllerConfig"} {
@@ -102,6 +104,49 @@ func TestARefusedObjectIsReportedAndRetriedWhileTheRestGoesOn(t *testing.T) {
 	c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionFalse, rollout.ReasonAsExpected)
 }
 
+// The operator may look at the pods where it installs, and names the nodes of those that are not ready.
+func TestNodesWithoutAReadySpeakerAreNamed(t *testing.T) {
+	c := newCluster(t)
+	c.start(t)
+	m := c.create(t, c.newNamespace(t), rollout.Name)
+	c.installed(t, m)
+	for node, reason := range map[string]string{"node-a": "", "node-b": "ErrImagePull"} {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: m.Namespace, Name: node, Labels: render.PodLabels(render.Speaker)},
+			Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: render.Speaker, Image: "i"}}}}
+		if err := c.Create(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		if reason != "" {
+			pod.Status.Conditions[0].Status = corev1.ConditionFalse
+			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: render.Speaker, Image: "i", ImageID: "i", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}
+		}
+		if err := c.Status().Update(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.play(t, m.Namespace, 1, 2, 1)
+	want := v1beta1.MetalLBStatus{ObservedVersion: "v9",
+		Controller: &v1beta1.ControllerStatus{Replicas: 1, Ready: 1, Updated: 1},
+		Speaker:    &v1beta1.SpeakerStatus{Nodes: 2, Ready: 1, Updated: 2, WithoutReady: []v1beta1.NodeWithoutSpeaker{{Name: "node-b", Reason: "ImagePullBackOff"}}},
+	}
+	eventually(t, func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(m), m); err != nil {
+			return err
+		}
+		got := m.Status
+		got.Conditions = nil
+		if diff := cmp.Diff(want, got); diff != "" {
+			return errors.New(diff)
+		}
+		return nil
+	})
+	available := c.condition(t, m, v1beta1.ConditionAvailable, metav1.ConditionFalse, rollout.ReasonRollingOut)
+	if !strings.Contains(available.Message, "1 of 2 nodes without a ready speaker (node-b ImagePullBackOff).") {
+		t.Error(available.Message)
+	}
+}
+
 func TestPodSecurityOfTheNamespaceIsReportedAndClearsItself(t *testing.T) {
 	c := newCluster(t)
 	c.start(t)
@@ -150,17 +195,19 @@ func TestARolloutThatStandsStillIsDegradedAtItsDeadline(t *testing.T) {
 	pass()
 	c.play(t, m.Namespace, 1, 3, 2)
 	now = now.Add(time.Second)
-	if again := pass(); again != rollout.Deadline {
-		t.Errorf("looks again after %s, want %s", again, rollout.Deadline)
+	if again := pass(); again != lookEvery { // a node lacks a ready speaker: it may be known why by then
+		t.Errorf("looks again after %s, want %s", again, lookEvery)
 	}
 	now = now.Add(rollout.Deadline)
-	if again := pass(); again != 0 {
-		t.Errorf("looks again after %s though nothing is due", again)
+	if again := pass(); again != lookEvery {
+		t.Errorf("looks again after %s, want %s", again, lookEvery)
 	}
 	c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionTrue, rollout.ReasonRolloutStuck)
 	c.condition(t, m, v1beta1.ConditionAvailable, metav1.ConditionFalse, rollout.ReasonRolloutStuck)
 	c.play(t, m.Namespace, 1, 3, 3)
-	pass()
+	if again := pass(); again != 0 {
+		t.Errorf("looks again after %s though nothing is due", again)
+	}
 	c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionFalse, rollout.ReasonAsExpected)
 	c.condition(t, m, v1beta1.ConditionAvailable, metav1.ConditionTrue, rollout.ReasonAsExpected)
 }

@@ -111,7 +111,7 @@ func TestEachHasTheRightsThatItNeedsAndNoMore(t *testing.T) {
 	}
 }
 
-// Who has the operator's token can hand out the four roles and nothing else.
+// Who has the operator's token can hand out the roles that are installed beside it and nothing else.
 func TestTheOperatorCannotBindAnythingElse(t *testing.T) {
 	c := newCluster(t)
 	as, err := client.New(c.operatorConfig(), client.Options{Scheme: scheme()})
@@ -168,7 +168,7 @@ func TestInstalledManifestsFitTheCode(t *testing.T) {
 			}
 		}
 	}
-	operands := []string{render.ControllerRole, render.ControllerLocalRole, render.SpeakerRole, render.SpeakerLocalRole}
+	operands := []string{render.ControllerRole, render.ControllerLocalRole, render.SpeakerRole, render.SpeakerLocalRole, render.OperatorLocalRole, render.SpeakerSCCRole}
 	for _, name := range operands {
 		if roles[name] == nil {
 			t.Errorf("no ClusterRole %s", name)
@@ -219,7 +219,8 @@ func TestTheOperatorFindsItsOwnImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := render.Environment{Image: environment.Image, ImagePullPolicy: corev1.PullIfNotPresent, ImagePullSecrets: pod.Spec.ImagePullSecrets}
+	want := render.Environment{Image: environment.Image, ImagePullPolicy: corev1.PullIfNotPresent, ImagePullSecrets: pod.Spec.ImagePullSecrets,
+		Account: environment.Account}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

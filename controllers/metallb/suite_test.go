@@ -23,6 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -70,12 +71,13 @@ type cluster struct {
 	client.Client // an administrator's
 	admin         *rest.Config
 	times         []time.Duration // that restored took
+	environment   render.Environment
 }
 
 // newCluster returns the cluster, without any MetalLB resource, and sees to it that none is left.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{admin: testenv.Config(t)}
+	c := &cluster{admin: testenv.Config(t), environment: environment}
 	var err error
 	if c.Client, err = client.New(c.admin, client.Options{Scheme: scheme()}); err != nil {
 		t.Fatal(err)
@@ -120,7 +122,7 @@ func (c *cluster) clear(t *testing.T) {
 // operands lists all objects, in any namespace, that carry the operator's labels.
 func (c *cluster) operands(t *testing.T) []client.Object {
 	t.Helper()
-	r := &Reconciler{Client: c.Client}
+	r := &Reconciler{Client: c.Client, Environment: c.environment}
 	s, err := r.gather(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -251,7 +253,7 @@ func (c *cluster) start(t *testing.T, change ...func(*ctrl.Options)) *operator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Environment: environment}
+	r := &Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Environment: c.environment, Version: "v9"}
 	if err := r.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +279,12 @@ func controllerConfig() config.Controller {
 	return config.Controller{SkipNameValidation: ptr.To(true)} // more than one in this process
 }
 
-var environment = render.Environment{Image: "registry.example.com/lb:v9"}
+var environment = render.Environment{
+	Image:           "registry.example.com/lb:v9",
+	Account:         types.NamespacedName{Namespace: operatorNamespace, Name: "metallb-operator"},
+	NetworkPolicies: true,
+	APIServerPorts:  []int32{443, 6443},
+}
 
 // create makes a MetalLB resource.
 func (c *cluster) create(t *testing.T, namespace, name string, change ...func(*v1beta1.MetalLB)) *v1beta1.MetalLB {
@@ -337,7 +344,7 @@ func (c *cluster) condition(t *testing.T, m *v1beta1.MetalLB, kind string, statu
 func (c *cluster) objects(t *testing.T, m *v1beta1.MetalLB) ([]client.Object, error) {
 	t.Helper()
 	var found []client.Object
-	for _, o := range render.Objects(m, environment) {
+	for _, o := range render.Objects(m, c.environment) {
 		live := o.DeepCopyObject().(client.Object)
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(o), live); err != nil {
 			return nil, err

@@ -47,8 +47,13 @@ func ReviewMetalLB(existing []v1beta1.MetalLB, subject *v1beta1.MetalLB) Verdict
 	v.Errors = append(v.Errors, byText(metavalidation.ValidateLabels(s.ControllerNodeSelector, spec.Child("controllerNodeSelector")))...)
 	v.Errors = append(v.Errors, tolerations(spec.Child("speakerTolerations"), s.SpeakerTolerations)...)
 	v.Errors = append(v.Errors, tolerations(spec.Child("controllerTolerations"), s.ControllerTolerations)...)
-	v.Errors = append(v.Errors, workload(spec.Child("controllerConfig"), s.ControllerConfig)...)
-	v.Errors = append(v.Errors, workload(spec.Child("speakerConfig"), s.SpeakerConfig)...)
+	if s.ControllerConfig != nil {
+		v.Errors = append(v.Errors, workload(spec.Child("controllerConfig"), &s.ControllerConfig.WorkloadConfig)...)
+	}
+	if s.SpeakerConfig != nil {
+		v.Errors = append(v.Errors, workload(spec.Child("speakerConfig"), &s.SpeakerConfig.WorkloadConfig)...)
+	}
+	v.Errors = append(v.Errors, settings(spec, s)...)
 	if s.LoadBalancerClass != "" {
 		for _, text := range content.IsLabelKey(s.LoadBalancerClass) {
 			v.Errors = append(v.Errors, field.Invalid(spec.Child("loadBalancerClass"), s.LoadBalancerClass, text))
@@ -121,9 +126,6 @@ func tolerations(at *field.Path, in []corev1.Toleration) field.ErrorList {
 }
 
 func workload(at *field.Path, in *v1beta1.WorkloadConfig) field.ErrorList {
-	if in == nil {
-		return nil
-	}
 	var errs field.ErrorList
 	for _, n := range []struct{ field, name string }{{"priorityClassName", in.PriorityClassName}, {"runtimeClassName", in.RuntimeClassName}} {
 		if n.name != "" {

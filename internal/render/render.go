@@ -1,16 +1,19 @@
 // Package render turns a MetalLB resource into the objects that install it: the identities and bindings of controller
-// and speaker, the controller's Deployment and the speaker's DaemonSet. It owns what they look like, and how one tells
+// and speaker, the controller's Deployment and NetworkPolicy, the speaker's DaemonSet, and what OpenShift wants to see
+// besides. It owns what they look like, and how one tells
 // them from others' objects. It is pure: no client, no clock, no templates; the same input gives the same objects.
 package render
 
 import (
 	"cmp"
 	"maps"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"metallb.io/operator/api/v1beta1"
@@ -40,9 +43,14 @@ const (
 	SpeakerRole         = "metallb-speaker"
 	ControllerLocalRole = "metallb-controller-local"
 	SpeakerLocalRole    = "metallb-speaker-local"
+	// OperatorLocalRole lets the operator see which pods are not ready.
+	OperatorLocalRole = "metallb-operator-local"
+	// SpeakerSCCRole lets the speaker's pods use SpeakerSCC; for OpenShift.
+	SpeakerSCCRole = "metallb-speaker-scc"
 )
 
 const (
+	// metricsPort unless the resource names another.
 	metricsPort = 9120
 	healthPort  = 17472
 	gossipPort  = 7946
@@ -66,6 +74,16 @@ type Environment struct {
 	ImagePullPolicy corev1.PullPolicy
 	// ImagePullSecrets are names of Secrets in the MetalLB resource's namespace. One that is not there does no harm.
 	ImagePullSecrets []corev1.LocalObjectReference
+	// Account is the operator's own ServiceAccount, which may see the pods in the resource's namespace; without a name
+	// there is none.
+	Account types.NamespacedName
+	// OpenShift: the API security.openshift.io is there, and decides which pods are admitted.
+	OpenShift bool
+	// NetworkPolicies are wanted.
+	NetworkPolicies bool
+	// APIServerPorts are the TCP ports at which the API server may be reached from pods; none: they are not known, and
+	// what the controller connects to is not restricted.
+	APIServerPorts []int32
 }
 
 // Objects returns all objects of an installation in the order in which they are to be applied: first who the workloads
@@ -73,16 +91,24 @@ type Environment struct {
 // cannot be, and are found by their labels.
 func Objects(m *v1beta1.MetalLB, env Environment) []Object {
 	r := renderer{m: m, env: env}
-	return []Object{
+	objects := []Object{
 		r.serviceAccount(Controller),
 		r.serviceAccount(Speaker),
 		r.roleBinding(Controller, ControllerLocalRole),
 		r.roleBinding(Speaker, SpeakerLocalRole),
 		r.clusterRoleBinding(Controller, ControllerRole),
 		r.clusterRoleBinding(Speaker, SpeakerRole),
-		r.controller(),
-		r.speaker(),
 	}
+	if env.Account.Name != "" {
+		objects = append(objects, r.operatorRoleBinding())
+	}
+	if env.OpenShift {
+		objects = append(objects, r.securityContextConstraints(), r.sccRoleBinding())
+	}
+	if env.NetworkPolicies {
+		objects = append(objects, r.controllerNetworkPolicy())
+	}
+	return append(objects, r.controller(), r.speaker())
 }
 
 // PodLabels are the labels by which the pods of a workload are selected.
@@ -143,6 +169,14 @@ func (r renderer) clusterRoleBinding(component, role string) *rbacv1.ClusterRole
 	}
 }
 
+// operatorRoleBinding lets the operator say which nodes are without a ready speaker, and why.
+func (r renderer) operatorRoleBinding() *rbacv1.RoleBinding {
+	b := r.roleBinding("operator", OperatorLocalRole)
+	b.Name = OperatorLocalRole // beside the operator's own binding, where it is in this namespace
+	b.Subjects = []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: r.env.Account.Name, Namespace: r.env.Account.Namespace}}
+	return b
+}
+
 func (r renderer) subjects(component string) []rbacv1.Subject {
 	return []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: component, Namespace: r.m.Namespace}}
 }
@@ -152,20 +186,42 @@ func (r renderer) args(command string) []string {
 	args := []string{
 		command,
 		"--log-level=" + string(cmp.Or(r.m.Spec.LogLevel, v1beta1.LogLevelInfo)),
-		flagInt("port", metricsPort),
+		flagInt("port", int(r.metricsPort())),
 		flagInt("health-probe-port", healthPort),
 	}
 	if class := r.m.Spec.LoadBalancerClass; class != "" {
 		args = append(args, "--lb-class="+class)
 	}
+	if metrics := r.m.Spec.Metrics; metrics != nil {
+		if metrics.TLSMinVersion != "" {
+			args = append(args, "--tls-min-version="+string(metrics.TLSMinVersion))
+		}
+		if len(metrics.TLSCipherSuites) > 0 {
+			args = append(args, "--tls-cipher-suites="+join(metrics.TLSCipherSuites))
+		}
+	}
 	return args
 }
 
-// template puts the pod of a workload together: the parts that both have alike and those that the resource shapes.
-func (r renderer) template(component string, pod corev1.PodSpec, container corev1.Container, shape *v1beta1.WorkloadConfig) corev1.PodTemplateSpec {
-	if shape == nil {
-		shape = &v1beta1.WorkloadConfig{}
+// metricsPort is 0 where there are to be no metrics.
+func (r renderer) metricsPort() int32 {
+	if r.m.Spec.Metrics == nil {
+		return metricsPort
 	}
+	return ptr.Deref(r.m.Spec.Metrics.Port, metricsPort)
+}
+
+// join lists values for a flag. None of those of our API has a comma in it.
+func join[T ~string](values []T) string {
+	list := make([]string, len(values))
+	for i, v := range values {
+		list[i] = string(v)
+	}
+	return strings.Join(list, ",")
+}
+
+// template puts the pod of a workload together: the parts that both have alike and those that the resource shapes.
+func (r renderer) template(component string, pod corev1.PodSpec, container corev1.Container, shape v1beta1.WorkloadConfig) corev1.PodTemplateSpec {
 	container.Name = component
 	container.Image = r.env.Image
 	container.ImagePullPolicy = r.env.ImagePullPolicy
@@ -178,12 +234,21 @@ func (r renderer) template(component string, pod corev1.PodSpec, container corev
 	// Without this a Service that happens to be named like one of our settings would set it in every pod.
 	pod.EnableServiceLinks = ptr.To(false)
 	pod.PriorityClassName = cmp.Or(shape.PriorityClassName, pod.PriorityClassName)
-	pod.Affinity = shape.Affinity.DeepCopy()
+	if shape.Affinity != nil {
+		pod.Affinity = shape.Affinity.DeepCopy()
+	}
 	if shape.RuntimeClassName != "" {
 		pod.RuntimeClassName = ptr.To(shape.RuntimeClassName)
 	}
+	annotations := maps.Clone(shape.Annotations)
+	if r.env.OpenShift {
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[requiredSCC] = sccOf[component]
+	}
 	return corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: PodLabels(component), Annotations: maps.Clone(shape.Annotations)},
+		ObjectMeta: metav1.ObjectMeta{Labels: PodLabels(component), Annotations: annotations},
 		Spec:       pod,
 	}
 }

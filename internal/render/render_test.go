@@ -6,11 +6,15 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
 	"metallb.io/operator/api/v1beta1"
@@ -24,7 +28,11 @@ var environments = map[string]Environment{
 		Image:            "registry.example.com/metallb@sha256:0000000000000000000000000000000000000000000000000000000000000000",
 		ImagePullPolicy:  corev1.PullAlways,
 		ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}},
+		Account:          types.NamespacedName{Namespace: "my-metallb-operator", Name: "metallb-operator"},
+		NetworkPolicies:  true,
+		APIServerPorts:   []int32{443, 6443},
 	},
+	"openshift": {Image: "metallb.io/metallb:v0.1.0", OpenShift: true, NetworkPolicies: true},
 }
 
 func readMetalLB(t *testing.T, name string) *v1beta1.MetalLB {
@@ -98,18 +106,86 @@ func TestEveryFieldOfTheSpecReachesTheObjectsUnlessItIsAcceptedWithoutEffect(t *
 		reflect.ValueOf(&only.Spec).Elem().Field(i).Set(spec.Field(i))
 		check(name, only)
 	}
-	for _, workload := range []string{"ControllerConfig", "SpeakerConfig"} {
-		shape := spec.FieldByName(workload).Elem()
-		for i := range shape.NumField() {
-			name := workload + "." + shape.Type().Field(i).Name
-			if shape.Field(i).IsZero() {
+	for _, part := range []string{"ControllerConfig", "SpeakerConfig", "Memberlist", "Metrics"} {
+		of := spec.FieldByName(part).Elem()
+		for _, field := range reflect.VisibleFields(of.Type()) {
+			if field.Anonymous {
+				continue
+			}
+			name := part + "." + field.Name
+			if of.FieldByIndex(field.Index).IsZero() {
 				t.Errorf("testdata/full/metallb.yaml lacks spec.%s", name)
 			}
 			only := none.DeepCopy()
-			config := &v1beta1.WorkloadConfig{}
-			reflect.ValueOf(config).Elem().Field(i).Set(shape.Field(i))
-			reflect.ValueOf(&only.Spec).Elem().FieldByName(workload).Set(reflect.ValueOf(config))
+			config := reflect.New(of.Type())
+			config.Elem().FieldByIndex(field.Index).Set(of.FieldByIndex(field.Index))
+			reflect.ValueOf(&only.Spec).Elem().FieldByName(part).Set(config)
 			check(name, only)
+		}
+	}
+}
+
+func TestUpdateStrategy(t *testing.T) {
+	rolling := func(surge, unavailable string) *v1beta1.SpeakerUpdateStrategy {
+		parse := func(s string) *intstr.IntOrString {
+			if s == "" {
+				return nil
+			}
+			return ptr.To(intstr.Parse(s))
+		}
+		return &v1beta1.SpeakerUpdateStrategy{RollingUpdate: &v1beta1.SpeakerRollingUpdate{MaxSurge: parse(surge), MaxUnavailable: parse(unavailable)}}
+	}
+	for name, c := range map[string]struct {
+		want *v1beta1.SpeakerUpdateStrategy
+		is   string // maxSurge, maxUnavailable
+	}{
+		"nothing is asked for":      {nil, "1, 0"},
+		"the type alone":            {&v1beta1.SpeakerUpdateStrategy{Type: v1beta1.RollingUpdate}, "1, 0"},
+		"more at a time":            {rolling("5", ""), "5, 0"},
+		"the old pod first":         {rolling("", "1"), "0, 1"},
+		"the old pod first, shares": {rolling("0%", "10%"), "0%, 10%"},
+		"none without a speaker":    {rolling("", "0%"), "1, 0%"},
+		"both, in accord":           {rolling("10%", "0"), "10%, 0"},
+	} {
+		got := updateStrategy(c.want)
+		if is := got.RollingUpdate.MaxSurge.String() + ", " + got.RollingUpdate.MaxUnavailable.String(); is != c.is {
+			t.Errorf("%s: %s, want %s", name, is, c.is)
+		}
+	}
+	if got := updateStrategy(&v1beta1.SpeakerUpdateStrategy{Type: v1beta1.OnDelete}); got.RollingUpdate != nil || got.Type != appsv1.OnDeleteDaemonSetStrategyType {
+		t.Errorf("OnDelete: %v", got)
+	}
+}
+
+// Replicas that are told where to go are not told by us too.
+func TestReplicasKeepApart(t *testing.T) {
+	m := readMetalLB(t, "minimal")
+	r := renderer{m: m}
+	affinity := func() *corev1.Affinity { return r.controller().Spec.Template.Spec.Affinity }
+	if affinity() != nil {
+		t.Error("a single replica has an affinity")
+	}
+	m.Spec.ControllerConfig = &v1beta1.ControllerConfig{Replicas: ptr.To[int32](2)}
+	if a := affinity(); a == nil || a.PodAntiAffinity == nil {
+		t.Errorf("two replicas have %v", a)
+	}
+	m.Spec.ControllerConfig.Affinity = &corev1.Affinity{}
+	if a := affinity(); a == nil || a.PodAntiAffinity != nil {
+		t.Errorf("two replicas with an affinity of the user's have %v", a)
+	}
+}
+
+func TestTheNetworkPolicyFollowsThePortOfTheMetrics(t *testing.T) {
+	m := readMetalLB(t, "minimal")
+	r := renderer{m: m}
+	for port, want := range map[int32]string{0: "17472", 9120: "9120 17472", 9999: "9999 17472"} {
+		m.Spec.Metrics = &v1beta1.MetricsConfig{Port: ptr.To(port)}
+		var ports []string
+		for _, p := range r.controllerNetworkPolicy().Spec.Ingress[0].Ports {
+			ports = append(ports, p.Port.String())
+		}
+		if got := strings.Join(ports, " "); got != want {
+			t.Errorf("metrics at %d: let in at %s, want %s", port, got, want)
 		}
 	}
 }
@@ -150,13 +226,15 @@ func TestObjectsShareNothingWithTheirInput(t *testing.T) {
 
 func TestEveryObjectSaysWhoMadeItForWhom(t *testing.T) {
 	m := readMetalLB(t, "minimal")
-	for _, o := range Objects(m, environments["minimal"]) {
+	env := environments["full"]
+	env.OpenShift = true
+	for _, o := range Objects(m, env) {
 		kind := o.GetObjectKind().GroupVersionKind().Kind
 		if l := o.GetLabels(); l[LabelManagedBy] != Manager || l[LabelCRNamespace] != m.Namespace {
 			t.Errorf("%s %s: labels %v", kind, o.GetName(), l)
 		}
 		owners := o.GetOwnerReferences()
-		if kind == "ClusterRoleBinding" {
+		if kind == "ClusterRoleBinding" || kind == SCCKind.Kind {
 			if o.GetNamespace() != "" || len(owners) != 0 {
 				t.Errorf("%s %s: cannot be in a namespace nor owned by what is", kind, o.GetName())
 			}

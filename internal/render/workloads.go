@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
+
+	"metallb.io/operator/api/v1beta1"
 )
 
 const nobody = 65534
@@ -45,11 +47,19 @@ func (r renderer) controller() *appsv1.Deployment {
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 	}
+	if r.env.OpenShift { // the namespace's own range of users is what is allowed there
+		pod.SecurityContext.RunAsUser, pod.SecurityContext.RunAsGroup, pod.SecurityContext.FSGroup = nil, nil, nil
+	}
+	shape := ptr.Deref(r.m.Spec.ControllerConfig, v1beta1.ControllerConfig{})
+	replicas := ptr.Deref(shape.Replicas, 1)
+	if replicas > 1 {
+		pod.Affinity = apart(PodLabels(Controller))
+	}
 	return &appsv1.Deployment{
 		TypeMeta:   metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment"},
 		ObjectMeta: r.meta(Controller, Controller),
 		Spec: appsv1.DeploymentSpec{
-			Replicas:             ptr.To[int32](1),
+			Replicas:             ptr.To(replicas),
 			RevisionHistoryLimit: ptr.To[int32](3),
 			Selector:             &metav1.LabelSelector{MatchLabels: PodLabels(Controller)},
 			// The new pod is there, waiting for the lease, before the old one hands it over.
@@ -60,14 +70,73 @@ func (r renderer) controller() *appsv1.Deployment {
 					MaxUnavailable: ptr.To(intstr.FromInt32(0)),
 				},
 			},
-			Template: r.template(Controller, pod, container, r.m.Spec.ControllerConfig),
+			Template: r.template(Controller, pod, container, shape.WorkloadConfig),
 		},
 	}
 }
 
+// apart asks for pods on nodes of their own; where there are not enough nodes they share.
+func apart(labels map[string]string) *corev1.Affinity {
+	return &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+		PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{
+			Weight: 100,
+			PodAffinityTerm: corev1.PodAffinityTerm{
+				LabelSelector: &metav1.LabelSelector{MatchLabels: labels},
+				TopologyKey:   corev1.LabelHostname,
+			},
+		}},
+	}}
+}
+
+// speakerArgs are the arguments of the speaker. What the resource leaves to us is not among them.
+func (r renderer) speakerArgs() []string {
+	args := r.args("speaker")
+	if names := r.m.Spec.ExcludeInterfaces; len(names) > 0 {
+		args = append(args, "--exclude-interfaces="+join(names))
+	}
+	gossip := r.m.Spec.Memberlist
+	if gossip == nil {
+		return args
+	}
+	if gossip.ProbeInterval != nil {
+		args = append(args, "--ml-probe-interval="+gossip.ProbeInterval.Duration.String())
+	}
+	if gossip.ProbeTimeout != nil {
+		args = append(args, "--ml-probe-timeout="+gossip.ProbeTimeout.Duration.String())
+	}
+	if gossip.SuspicionMultiplier != nil {
+		args = append(args, flagInt("ml-suspicion-multiplier", int(*gossip.SuspicionMultiplier)))
+	}
+	return args
+}
+
+// updateStrategy is, unless the resource asks for another, that the new pod starts beside the old one, so that a node is
+// never without a speaker.
+func updateStrategy(want *v1beta1.SpeakerUpdateStrategy) appsv1.DaemonSetUpdateStrategy {
+	surge, unavailable := intstr.FromInt32(1), intstr.FromInt32(0)
+	if want != nil && want.Type == v1beta1.OnDelete {
+		return appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
+	}
+	if want != nil && want.RollingUpdate != nil {
+		unavailable = ptr.Deref(want.RollingUpdate.MaxUnavailable, unavailable)
+		if !isZero(unavailable) {
+			surge = intstr.FromInt32(0) // Kubernetes takes one of the two
+		}
+		surge = ptr.Deref(want.RollingUpdate.MaxSurge, surge)
+	}
+	return appsv1.DaemonSetUpdateStrategy{
+		Type:          appsv1.RollingUpdateDaemonSetStrategyType,
+		RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxSurge: ptr.To(surge), MaxUnavailable: ptr.To(unavailable)},
+	}
+}
+
+func isZero(n intstr.IntOrString) bool {
+	return n == intstr.FromInt32(0) || n == intstr.FromString("0%")
+}
+
 func (r renderer) speaker() *appsv1.DaemonSet {
 	container := corev1.Container{
-		Args: r.args("speaker"),
+		Args: r.speakerArgs(),
 		Env: []corev1.EnvVar{
 			fromField("METALLB_NAMESPACE", "metadata.namespace"),
 			fromField("METALLB_POD_NAME", "metadata.name"),
@@ -110,21 +179,15 @@ func (r renderer) speaker() *appsv1.DaemonSet {
 			DefaultMode: ptr.To[int32](0o400),
 		}}}},
 	}
+	shape := ptr.Deref(r.m.Spec.SpeakerConfig, v1beta1.SpeakerConfig{})
 	return &appsv1.DaemonSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "DaemonSet"},
 		ObjectMeta: r.meta(Speaker, Speaker),
 		Spec: appsv1.DaemonSetSpec{
 			RevisionHistoryLimit: ptr.To[int32](3),
 			Selector:             &metav1.LabelSelector{MatchLabels: PodLabels(Speaker)},
-			// The new pod starts beside the old one, so that a node is never without a speaker.
-			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{
-				Type: appsv1.RollingUpdateDaemonSetStrategyType,
-				RollingUpdate: &appsv1.RollingUpdateDaemonSet{
-					MaxSurge:       ptr.To(intstr.FromInt32(1)),
-					MaxUnavailable: ptr.To(intstr.FromInt32(0)),
-				},
-			},
-			Template: r.template(Speaker, pod, container, r.m.Spec.SpeakerConfig),
+			UpdateStrategy:       updateStrategy(shape.UpdateStrategy),
+			Template:             r.template(Speaker, pod, container, shape.WorkloadConfig),
 		},
 	}
 }

@@ -35,10 +35,12 @@ type state struct {
 	desired, updated, available int32
 	// surplus pods, which are of an older specification.
 	surplus int32
+	// onDelete: pods of an older specification are there to stay until somebody deletes them.
+	onDelete bool
 }
 
 func (s state) complete() bool {
-	return s.current && s.desired > 0 && s.updated >= s.desired && s.available >= s.desired && s.surplus == 0
+	return s.current && s.desired > 0 && (s.updated >= s.desired || s.onDelete) && s.available >= s.desired && s.surplus == 0
 }
 
 // Next returns the progress after the workloads were seen at the time now; nil is one that is absent. Who has seen
@@ -75,6 +77,8 @@ func (s standing) stuck(now time.Time) bool { return !s.at.complete() && now.Sub
 
 func (s standing) describe(what string) string {
 	switch {
+	case s.at.complete() && s.at.updated < s.at.desired:
+		return fmt.Sprintf("%s: %d of %d pods are of an older specification until they are deleted (updateStrategy OnDelete).", what, s.at.desired-s.at.updated, s.at.desired)
 	case s.at.complete():
 		return what + " is up to date."
 	case !s.at.exists:
@@ -124,6 +128,7 @@ func daemonSetState(ds *appsv1.DaemonSet) state {
 		desired:   ds.Status.DesiredNumberScheduled,
 		updated:   ds.Status.UpdatedNumberScheduled,
 		available: ds.Status.NumberAvailable,
+		onDelete:  ds.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType,
 	}
 }
 
@@ -134,8 +139,8 @@ func (s Snapshot) stuck() []string {
 	if failure := replicaFailure(s.Controller); failure != "" {
 		messages = append(messages, fmt.Sprintf("The controller's pod is not created: %s.", failure))
 	} else if c := s.Progress.controller; c.stuck(s.Now) && c.at.exists {
-		messages = append(messages, fmt.Sprintf("No progress for %s: %s See why: %s",
-			Deadline, c.describe("the controller"), describePods(ns, render.Controller)))
+		messages = append(messages, fmt.Sprintf("No progress for %s: %s%s See why: %s",
+			Deadline, c.describe("the controller"), s.failure(render.Controller), describePods(ns, render.Controller)))
 	}
 	speaker := s.Progress.speaker
 	if !speaker.stuck(s.Now) || !speaker.at.exists {
@@ -149,10 +154,18 @@ func (s Snapshot) stuck() []string {
 		message = fmt.Sprintf("The speaker's pods are not created on %s of %d. See why: kubectl -n %s describe daemonset %s",
 			nodes(status.DesiredNumberScheduled-status.CurrentNumberScheduled), status.DesiredNumberScheduled, ns, render.Speaker)
 	default:
-		message = fmt.Sprintf("No progress for %s: %s %d of %s without a ready speaker. See why: %s",
-			Deadline, speaker.describe("the speaker"), s.withoutSpeaker(), nodes(speaker.at.desired), describePods(ns, render.Speaker))
+		message = fmt.Sprintf("No progress for %s: %s %d of %s without a ready speaker.%s See why: %s",
+			Deadline, speaker.describe("the speaker"), s.withoutSpeaker(), nodes(speaker.at.desired), s.failure(render.Speaker), describePods(ns, render.Speaker))
 	}
 	return append(messages, message)
+}
+
+// failure names the nodes whose newest pod of a component is not ready.
+func (s Snapshot) failure(component string) string {
+	if failing := s.failing(component); len(failing) > 0 {
+		return " Not ready" + names(failing) + "."
+	}
+	return ""
 }
 
 // replicaFailure is what Kubernetes says when it cannot create the pods of a Deployment; empty if it can.

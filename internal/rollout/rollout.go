@@ -10,6 +10,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"metallb.io/operator/api/v1beta1"
@@ -43,15 +44,22 @@ type Snapshot struct {
 	// Controller and Speaker as they are in the cluster; nil where absent.
 	Controller *appsv1.Deployment
 	Speaker    *appsv1.DaemonSet
+	// Pods of the two, as far as they were looked at: they are needed where NeedsPods says so.
+	Pods []corev1.Pod
 	// Progress of the two, up to Now.
 	Progress Progress
 	Now      time.Time
+	// Version of the operator.
+	Version string
 }
 
 // Conditions returns the conditions of a resource that is served, without their times.
 func Conditions(s Snapshot) []metav1.Condition {
 	degraded := s.degraded()
 	progressing := condition(v1beta1.ConditionProgressing, false, ReasonAsExpected, "Controller and speakers are up to date.")
+	if speaker := s.Progress.speaker; speaker.at.onDelete && speaker.at.updated < speaker.at.desired {
+		progressing.Message = "The controller is up to date. " + speaker.describe("The speaker")
+	}
 	switch {
 	case len(s.ApplyErrors) > 0:
 		progressing.Reason = ReasonApplyFailed
@@ -142,7 +150,7 @@ func (s Snapshot) missing() string {
 	case s.Speaker.Status.DesiredNumberScheduled == 0:
 		lacks = append(lacks, "No node is to run a speaker: nothing is announced.")
 	case n > 0:
-		lacks = append(lacks, fmt.Sprintf("%d of %s without a ready speaker.", n, nodes(s.Speaker.Status.DesiredNumberScheduled)))
+		lacks = append(lacks, fmt.Sprintf("%d of %s without a ready speaker%s.", n, nodes(s.Speaker.Status.DesiredNumberScheduled), names(s.unready())))
 	}
 	return strings.Join(lacks, " ")
 }
@@ -152,6 +160,9 @@ func (s Snapshot) availableMessage() string {
 		return ""
 	}
 	message := fmt.Sprintf("The controller is ready, and a speaker on %s of %d.", nodes(s.Speaker.Status.NumberReady), s.Speaker.Status.DesiredNumberScheduled)
+	if backend := s.MetalLB.Spec.BGPBackend; backend != "" {
+		message += fmt.Sprintf(" spec.bgpBackend %s is served by the one implementation of BGP that there is, inside the speaker.", backend)
+	}
 	if idle := withoutEffect(s.MetalLB.Spec); len(idle) > 0 {
 		message += fmt.Sprintf(" Accepted for the sake of existing manifests, without effect: %s.", strings.Join(idle, ", "))
 	}
@@ -166,12 +177,9 @@ func (s Snapshot) withoutSpeaker() int32 {
 	return max(0, s.Speaker.Status.DesiredNumberScheduled-s.Speaker.Status.NumberReady)
 }
 
-// withoutEffect lists the fields that are set and change nothing.
+// withoutEffect lists the fields that are set and change nothing, apart from bgpBackend.
 func withoutEffect(spec v1beta1.MetalLBSpec) []string {
 	var fields []string
-	if spec.BGPBackend != "" {
-		fields = append(fields, "spec.bgpBackend")
-	}
 	if spec.FRRK8sConfig != nil {
 		fields = append(fields, "spec.frrk8sConfig")
 	}

@@ -41,6 +41,26 @@ func daemonSet(desired, updated, ready int32) *appsv1.DaemonSet {
 	}
 }
 
+func onDelete(ds *appsv1.DaemonSet) *appsv1.DaemonSet {
+	ds.Spec.UpdateStrategy.Type = appsv1.OnDeleteDaemonSetStrategyType
+	return ds
+}
+
+// pod is one that is ready, where there is no reason why not.
+func pod(component, node string, age int, reason string) corev1.Pod {
+	p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: render.PodLabels(component), CreationTimestamp: metav1.NewTime(start.Add(time.Duration(age) * time.Second))},
+		Spec: corev1.PodSpec{NodeName: node}}
+	switch {
+	case reason == "":
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	case node == "":
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: reason}}
+	default:
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}
+	}
+	return p
+}
+
 // after returns what is known when the workloads have been as they are for a time.
 func after(d time.Duration, controller *appsv1.Deployment, speaker *appsv1.DaemonSet) Snapshot {
 	m := metalLB()
@@ -164,11 +184,41 @@ func TestConditions(t *testing.T) {
 			}),
 			want{"Degraded": {"True", "ApplyFailed", "timeout", "kubectl label", "1 of 3 nodes"}},
 		},
+		"nodes without a ready speaker are named, with why": {
+			after(0, deployment(1, 1), daemonSet(6, 6, 1)).with(func(s *Snapshot) {
+				s.Pods = []corev1.Pod{pod(render.Speaker, "e", 0, "CrashLoopBackOff"), pod(render.Speaker, "a", 0, ""), pod(render.Speaker, "d", 0, "ErrImagePull"),
+					pod(render.Speaker, "c", 0, "CreateContainerConfigError"), pod(render.Speaker, "b", 0, "x"), pod(render.Controller, "g", 0, "x")}
+			}),
+			want{"Available": {"False", "RollingOut", "5 of 6 nodes without a ready speaker (b x, c CreateContainerConfigError, d ImagePullBackOff, 1 more)."}},
+		},
+		"a new speaker that does not come up is named though the old one is ready": {
+			after(Deadline, deployment(1, 1), daemonSet(2, 1, 2)).with(func(s *Snapshot) {
+				s.Pods = []corev1.Pod{pod(render.Speaker, "a", 0, ""), pod(render.Speaker, "a", 1, "ErrImagePull"), pod(render.Speaker, "b", 0, "")}
+			}),
+			want{
+				"Available": {"True", "AsExpected"},
+				"Degraded":  {"True", "RolloutStuck", "Not ready (a ImagePullBackOff)."},
+			},
+		},
+		"a controller that finds no node": {
+			after(Deadline, deployment(1, 0), daemonSet(2, 2, 2)).with(func(s *Snapshot) {
+				s.Pods = []corev1.Pod{pod(render.Controller, "", 0, "Unschedulable")}
+			}),
+			want{"Degraded": {"True", "RolloutStuck", "Not ready (Unschedulable)."}},
+		},
+		"speakers that are replaced only once they are deleted are not in the way": {
+			after(Deadline, deployment(1, 1), onDelete(daemonSet(3, 1, 3))),
+			want{
+				"Available":   {"True", "AsExpected"},
+				"Progressing": {"False", "AsExpected", "2 of 3 pods are of an older specification until they are deleted"},
+				"Degraded":    {"False", "AsExpected"},
+			},
+		},
 		"fields without effect are named": {
 			after(0, deployment(1, 1), daemonSet(3, 3, 3)).with(func(s *Snapshot) {
 				s.MetalLB.Spec = v1beta1.MetalLBSpec{BGPBackend: v1beta1.BGPBackendFRR, Image: "x", FRRK8sConfig: &v1beta1.FRRK8sConfig{}}
 			}),
-			want{"Available": {"True", "AsExpected", "spec.bgpBackend, spec.frrk8sConfig, spec.image"}},
+			want{"Available": {"True", "AsExpected", "spec.bgpBackend frr is served by the one implementation", "without effect: spec.frrk8sConfig, spec.image"}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -292,6 +342,51 @@ func TestMerge(t *testing.T) {
 	}
 	if first[1].Status != metav1.ConditionTrue {
 		t.Error("Merge wrote into its input")
+	}
+}
+
+func TestStatusCounts(t *testing.T) {
+	s := after(0, deployment(1, 1), daemonSet(12, 3, 1))
+	s.Version = "v9"
+	s.Controller.Status.ReadyReplicas = 1
+	for i := range 11 {
+		s.Pods = append(s.Pods, pod(render.Speaker, fmt.Sprintf("n%02d", i), 0, "ErrImagePull"))
+	}
+	got := Status(s, nil, start)
+	if len(got.Speaker.WithoutReady) != 10 || got.Speaker.WithoutReady[9] != (v1beta1.NodeWithoutSpeaker{Name: "n09", Reason: "ImagePullBackOff"}) {
+		t.Errorf("nodes without a ready speaker: %v", got.Speaker.WithoutReady)
+	}
+	got.Speaker.WithoutReady, got.Conditions = nil, nil
+	want := v1beta1.MetalLBStatus{ObservedVersion: "v9",
+		Controller: &v1beta1.ControllerStatus{Replicas: 1, Ready: 1, Updated: 1},
+		Speaker:    &v1beta1.SpeakerStatus{Nodes: 12, Ready: 1, Updated: 3}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if !NeedsPods(s) || NeedsPods(after(0, deployment(1, 1), daemonSet(3, 1, 3))) || !NeedsPods(after(Deadline, deployment(1, 1), daemonSet(3, 1, 3))) {
+		t.Error("pods are needed where a node lacks a ready speaker or the rollout stands still, and only there")
+	}
+}
+
+// A pod that is on its way to a node is that node's, one that ends is not ready, and a word stays though the state goes
+// back and forth.
+func TestWhyAPodIsNotReady(t *testing.T) {
+	waits := pod(render.Speaker, "", 0, "Unschedulable")
+	waits.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{"a"}}}}}}}}
+	ends := pod(render.Speaker, "b", 0, "")
+	ends.DeletionTimestamp = &metav1.Time{Time: start}
+	restarts := pod(render.Speaker, "c", 0, "x")
+	restarts.Status.ContainerStatuses[0] = corev1.ContainerStatus{RestartCount: 1, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}
+	lost := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: render.PodLabels(render.Speaker)}, Spec: corev1.PodSpec{NodeName: "d"},
+		Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}}}}
+	evicted := lost
+	evicted.Spec.NodeName, evicted.Status.Reason = "e", "Evicted"
+	s := Snapshot{Pods: []corev1.Pod{evicted, lost, restarts, ends, waits}}
+	want := []v1beta1.NodeWithoutSpeaker{{Name: "a", Reason: "Unschedulable"}, {Name: "b", Reason: "Terminating"}, {Name: "c", Reason: "CrashLoopBackOff"},
+		{Name: "d", Reason: "NotReady"}, {Name: "e", Reason: "Evicted"}}
+	if diff := cmp.Diff(want, s.unready()); diff != "" {
+		t.Error(diff)
 	}
 }
 

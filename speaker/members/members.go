@@ -28,6 +28,8 @@ type Config struct {
 	Address netip.AddrPort
 	// Secret is the content of the gossip Secret; empty when there is none yet.
 	Secret []byte
+	// Timing of the failure detection; what is zero is as in DefaultTiming.
+	Timing Timing
 	Log    *slog.Logger
 }
 
@@ -101,22 +103,9 @@ type known struct {
 	meta    meta
 }
 
-// tune sets the failure detection of a LAN. memberlist's own profile for it needs 4 to 8 s to see that a machine has been
-// switched off, its local one 5 s. Here, with three members, the survivors see it after
-//
-//	the probe that meets it        0 to 600 ms, each of two peers in turn every 300 ms
-//	its answer missing             300 ms; a probe has failed only when a ping, a ping by way of another member and one
-//	                               over TCP have all got nothing
-//	the suspicion                  900 ms (3 x 300 ms), in which the suspect can speak up, once a second member
-//	                               confirms it; at most 1.8 s if none does
-//
-// which is 1.2 to 2 s. What keeps this safe is that a busy member is not a dead one: any answer within 300 ms, by any of
-// three ways, or a single word within the suspicion clears it. A member that notices that it is itself slow probes less
-// often, up to four times (awareness); memberlist's default of eight would make a busy group blind for seconds.
-func tune(c *memberlist.Config) {
-	c.ProbeInterval = 300 * time.Millisecond
-	c.ProbeTimeout = 150 * time.Millisecond // before the other two ways are tried
-	c.SuspicionMult = 3
+// tune sets the failure detection of a LAN.
+func tune(c *memberlist.Config, t Timing) {
+	c.ProbeInterval, c.ProbeTimeout, c.SuspicionMult = t.ProbeInterval, t.ProbeTimeout, t.SuspicionMultiplier
 	c.SuspicionMaxTimeoutMult = 2
 	c.AwarenessMaxMultiplier = 4
 	c.IndirectChecks = 3
@@ -151,7 +140,7 @@ func Start(c Config) (*Members, error) {
 	m.keys.describe(&m.own)
 	if m.ring, err = memberlist.NewKeyring(nil, m.keys.writing[:]); err == nil {
 		mc := memberlist.DefaultLANConfig()
-		tune(mc)
+		tune(mc, c.Timing.withDefaults())
 		mc.Name, mc.Transport, mc.Keyring = name, t, m.ring
 		mc.Delegate, mc.Events = delegate{m}, delegate{m}
 		mc.Logger = logger(c.Log)

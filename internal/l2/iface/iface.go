@@ -29,6 +29,34 @@ var DefaultExclude = []string{
 	"^kube-ipvs.*", "^cni.*", "^nodelocaldns.*", "^lxc.*",
 }
 
+// Exclude returns the expressions of a list with commas between, whose entries are names, or regular expressions if they
+// begin with ^.
+func Exclude(list string) ([]string, error) {
+	var exclude []string
+	for entry := range strings.SplitSeq(list, ",") {
+		switch entry = strings.TrimSpace(entry); {
+		case entry == "":
+		case strings.HasPrefix(entry, "^"):
+			exclude = append(exclude, entry)
+		default:
+			exclude = append(exclude, "^"+regexp.QuoteMeta(entry)+"$")
+		}
+	}
+	_, err := compile(exclude)
+	return exclude, err
+}
+
+// exclusion are the names of interfaces that cannot announce: foreign ones, whose addresses are not the node's, and ones of the
+// node that are not to be used.
+type exclusion struct{ foreign, unused *regexp.Regexp }
+
+func compileExclusion(foreign, unused []string) (n exclusion, err error) {
+	var errs [2]error
+	n.foreign, errs[0] = compile(foreign)
+	n.unused, errs[1] = compile(unused)
+	return n, errors.Join(errs[:]...)
+}
+
 // State is what the node's network looks like at one moment.
 type State struct {
 	// Interfaces that can announce, sorted by name.
@@ -91,7 +119,7 @@ func unusable(a *netlink.LinkAttrs, masterKind string, exclude *regexp.Regexp) s
 }
 
 // stateOf judges what netlink listed. Interfaces that cannot announce are returned by index with the reason.
-func stateOf(links []netlink.Link, addresses []netlink.Addr, exclude *regexp.Regexp) (State, map[int]string) {
+func stateOf(links []netlink.Link, addresses []netlink.Addr, n exclusion) (State, map[int]string) {
 	kinds := map[int]string{}
 	for _, l := range links {
 		kinds[l.Attrs().Index] = l.Type()
@@ -101,8 +129,12 @@ func stateOf(links []netlink.Link, addresses []netlink.Addr, exclude *regexp.Reg
 	virtual := map[int]bool{}
 	for _, l := range links {
 		a := l.Attrs()
-		virtual[a.Index] = a.Flags&net.FlagLoopback != 0 || l.Type() == "dummy" || exclude.MatchString(a.Name)
-		if out[a.Index] = unusable(a, kinds[a.MasterIndex], exclude); out[a.Index] == "" {
+		virtual[a.Index] = a.Flags&net.FlagLoopback != 0 || l.Type() == "dummy" || n.foreign.MatchString(a.Name)
+		out[a.Index] = unusable(a, kinds[a.MasterIndex], n.foreign)
+		if n.unused.MatchString(a.Name) {
+			out[a.Index] = "excluded by name"
+		}
+		if out[a.Index] == "" {
 			s.Interfaces = append(s.Interfaces, l2.Interface{Name: a.Name, Index: a.Index, MAC: [6]byte(a.HardwareAddr)})
 		}
 	}
@@ -136,7 +168,7 @@ func subnetOf(ip netip.Addr, n *net.IPNet) (netip.Prefix, bool) {
 }
 
 // list asks the kernel, again where the answer changed while it was given.
-func list(exclude *regexp.Regexp, log *slog.Logger) (State, error) {
+func list(n exclusion, log *slog.Logger) (State, error) {
 	var links []netlink.Link
 	var addresses []netlink.Addr
 	var err error
@@ -151,7 +183,7 @@ func list(exclude *regexp.Regexp, log *slog.Logger) (State, error) {
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return State{}, fmt.Errorf("cannot list network interfaces: %w", err)
 	}
-	s, why := stateOf(links, addresses, exclude)
+	s, why := stateOf(links, addresses, n)
 	for _, l := range links {
 		if a := l.Attrs(); why[a.Index] != "" {
 			log.Debug("interface not used", "interface", a.Name, "reason", why[a.Index])

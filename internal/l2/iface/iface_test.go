@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +30,56 @@ func TestMain(m *testing.M) {
 		}
 		return code
 	})
+}
+
+func TestExclude(t *testing.T) {
+	exclude, err := Exclude("eth1, ^wg.*,^eth[34]$")
+	if err != nil {
+		t.Fatal(err)
+	}
+	re, err := compile(exclude)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		"eth1": true, "eth10": false, "xeth1": false, "eth.1": false, "wg0": true, "eth3": true, "eth5": false, "eth0": false, "veth1": false,
+	} {
+		if re.MatchString(name) != want {
+			t.Errorf("%s is excluded: %t", name, !want)
+		}
+	}
+	if none, err := Exclude(""); err != nil || len(none) != 0 {
+		t.Errorf("nothing to exclude: %v, %v", none, err)
+	}
+	if _, err := Exclude("^eth["); err == nil {
+		t.Error("what is no expression is taken for one")
+	}
+}
+
+var none = regexp.MustCompile(`^\z.`)
+
+// What somebody excludes stays the node's: its address must not be taken for one that is free.
+func TestAnInterfaceThatIsNotToBeUsedKeepsItsAddresses(t *testing.T) {
+	n, err := compileExclusion([]string{"^cni.*"}, []string{"^eth1$"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := func(i int, name string) netlink.Link {
+		return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: name, Index: i, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, byte(i)}, EncapType: "ether",
+			Flags: net.FlagUp | net.FlagBroadcast, RawFlags: unix.IFF_UP | unix.IFF_RUNNING}}
+	}
+	address := func(i int, text string) netlink.Addr {
+		ip, in, _ := net.ParseCIDR(text)
+		return netlink.Addr{LinkIndex: i, IPNet: &net.IPNet{IP: ip, Mask: in.Mask}}
+	}
+	s, why := stateOf([]netlink.Link{link(1, "eth0"), link(2, "eth1"), link(3, "cni0")},
+		[]netlink.Addr{address(1, "192.0.2.1/24"), address(2, "198.51.100.1/24"), address(3, "203.0.113.1/24")}, n)
+	if len(s.Interfaces) != 1 || s.Interfaces[0].Name != "eth0" || why[2] != "excluded by name" {
+		t.Errorf("interfaces %v, %v", s.Interfaces, why)
+	}
+	if got := fmt.Sprint(s.Addresses, s.Subnets); got != "[192.0.2.1 198.51.100.1] [192.0.2.0/24]" {
+		t.Errorf("addresses and subnets: %s", got)
+	}
 }
 
 func TestUnusable(t *testing.T) {
@@ -119,7 +170,7 @@ func TestAddressesOfServicesAreNotTheNodes(t *testing.T) {
 		a.LinkIndex = i + 1
 		addresses = append(addresses, *a)
 	}
-	s, _ := stateOf(links, addresses, re)
+	s, _ := stateOf(links, addresses, exclusion{re, none})
 	if want := []netip.Addr{netip.MustParseAddr("192.0.2.2")}; !slices.Equal(s.Addresses, want) {
 		t.Errorf("addresses %v, want %v", s.Addresses, want)
 	}
@@ -157,7 +208,7 @@ func TestSubnets(t *testing.T) {
 		a.LinkIndex = index
 		addresses = append(addresses, *a)
 	}
-	s, _ := stateOf(links, addresses, re)
+	s, _ := stateOf(links, addresses, exclusion{re, none})
 	var got []string
 	for _, p := range s.Subnets {
 		got = append(got, p.String())

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"sync"
 	"syscall"
 	"time"
@@ -16,7 +15,7 @@ import (
 // Watcher follows the node's interfaces and addresses. An event only says that something has changed: the state is then
 // read anew as a whole, so that a lost event costs nothing.
 type Watcher struct {
-	exclude *regexp.Regexp
+	exclude exclusion
 	log     *slog.Logger
 	changed chan struct{}
 	poke    chan struct{}
@@ -34,20 +33,21 @@ const spacing = 5 * time.Millisecond
 // retry is how long to wait after netlink has failed.
 const retry = time.Second
 
-// Watch begins to watch. Interfaces whose names match one of the expressions are never used.
-func Watch(exclude []string, log *slog.Logger) (*Watcher, error) {
-	re, err := compile(exclude)
+// Watch begins to watch. Interfaces whose names match one of the expressions are never used, and what addresses they have
+// are not the node's. Those that match one of unused are the node's, and not used either.
+func Watch(exclude []string, log *slog.Logger, unused ...string) (*Watcher, error) {
+	n, err := compileExclusion(exclude, unused)
 	if err != nil {
 		return nil, err
 	}
 	w := &Watcher{
-		exclude: re, log: log,
+		exclude: n, log: log,
 		changed: make(chan struct{}, 1), poke: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	if w.socket, err = subscribe(); err != nil {
 		return nil, err
 	}
-	if w.state, err = list(re, log); err != nil { // after subscribing, so that nothing falls between the two
+	if w.state, err = list(n, log); err != nil { // after subscribing, so that nothing falls between the two
 		w.socket.Close()
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (w *Watcher) excluded(linkMessage []byte) bool {
 	}
 	for _, a := range attributes {
 		if a.Attr.Type == unix.IFLA_IFNAME {
-			return w.exclude.MatchString(unix.ByteSliceToString(a.Value))
+			return w.exclude.foreign.MatchString(unix.ByteSliceToString(a.Value))
 		}
 	}
 	return false
