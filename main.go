@@ -1,4 +1,4 @@
-// Command metallb is the operator, the controller and the speaker in one binary; its first argument says which.
+// Command metallb is the operator, the controller and the speaker in one binary, and what an installer runs; its first argument says which.
 package main
 
 import (
@@ -27,6 +27,11 @@ var commands = map[string]command{
 	"operator":   operatorCommand,
 	"controller": controllerCommand,
 	"speaker":    speakerCommand,
+	// What an installer calls: the hooks and the test of the Helm chart.
+	"install-crds":     installCRDsCommand,
+	"install-resource": installResourceCommand,
+	"uninstall":        uninstallCommand,
+	"check":            checkCommand,
 }
 
 func main() {
@@ -35,7 +40,7 @@ func main() {
 		return
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: metallb operator|controller|speaker|version [flags]; -h after a command lists its flags")
+		fmt.Fprintln(os.Stderr, "usage: metallb operator|controller|speaker|install-crds|install-resource|uninstall|check|version [flags]; -h after a command lists its flags")
 		os.Exit(2)
 	}
 	fs := flag.NewFlagSet("metallb "+os.Args[1], flag.ExitOnError)
