@@ -125,25 +125,31 @@ func build(ctx context.Context, logf func(string, ...any), names ...string) (map
 		if !slices.Contains(names, p.name) {
 			continue
 		}
-		from := filepath.Join(source, p.dir)
-		key, err := p.key(ctx, from)
-		if err != nil {
+		if dirs[p.name], err = p.cached(ctx, logf, filepath.Join(source, p.dir), cache); err != nil {
 			return nil, err
 		}
-		to := filepath.Join(cache, p.name+"-"+key)
-		if _, err := os.Stat(to); errors.Is(err, fs.ErrNotExist) {
-			if err := p.build(ctx, logf, from, to); err != nil {
-				return nil, err
-			}
-			removeUnused(cache)
-		} else if err != nil {
-			return nil, err
-		}
-		now := time.Now()
-		_ = os.Chtimes(to, now, now) // marks it as used; not worth failing
-		dirs[p.name] = to
 	}
 	return dirs, nil
+}
+
+// cached returns the part's directory in the cache, after building what is not there yet.
+func (p part) cached(ctx context.Context, logf func(string, ...any), from, cache string) (string, error) {
+	key, err := p.key(ctx, from)
+	if err != nil {
+		return "", err
+	}
+	to := filepath.Join(cache, p.name+"-"+key)
+	if _, err := os.Stat(to); errors.Is(err, fs.ErrNotExist) {
+		if err := p.build(ctx, logf, from, to); err != nil {
+			return "", err
+		}
+		removeUnused(cache)
+	} else if err != nil {
+		return "", err
+	}
+	now := time.Now()
+	_ = os.Chtimes(to, now, now) // marks it as used; not worth failing
+	return to, nil
 }
 
 // key is a hash of all that makes the programs: sources, versions, flags, Go.

@@ -42,7 +42,7 @@ type Product struct {
 
 // On returns the product on the cluster; nothing is installed yet.
 func On(c *lab.Cluster) (*Product, error) {
-	root, err := projectRoot()
+	root, err := Root()
 	if err != nil {
 		return nil, err
 	}
@@ -63,8 +63,8 @@ func On(c *lab.Cluster) (*Product, error) {
 	return &Product{Cluster: c, Client: k, root: root}, nil
 }
 
-// projectRoot is the directory of the product's module: two above this module's.
-func projectRoot() (string, error) {
+// Root is the directory of the product's module: two above this module's.
+func Root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err

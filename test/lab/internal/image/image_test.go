@@ -90,3 +90,40 @@ func decode(t *testing.T, b []byte, into any) {
 		t.Fatal(err)
 	}
 }
+
+// An image without a tag is known by the digest of its manifest, and holds its files below their directories.
+func TestReference(t *testing.T) {
+	tagged := Image{Name: "example.org:5000/talk:1"}
+	got, err := tagged.Reference()
+	if err != nil || got != tagged.Name {
+		t.Errorf("with a tag it is %q, %v", got, err)
+	}
+	i := Image{Name: "example.org:5000/some/content", User: "1001", Files: []File{
+		{"/manifests/sub/b.yaml", 0o644, []byte("b")}, {"/manifests/a.yaml", 0o644, []byte("a")}}}
+	var archive bytes.Buffer
+	if err := i.Write(&archive); err != nil {
+		t.Fatal(err)
+	}
+	files := untar(t, archive.Bytes())
+	var index struct {
+		Manifests []struct {
+			Digest      string
+			Annotations map[string]string
+		}
+	}
+	decode(t, files["index.json"], &index)
+	want := i.Name + "@" + index.Manifests[0].Digest
+	if got, err := i.Reference(); err != nil || got != want {
+		t.Errorf("it is %q, %v, want %q", got, err, want)
+	}
+	if got := index.Manifests[0].Annotations["io.containerd.image.name"]; got != want {
+		t.Errorf("the archive says %q, want %q", got, want)
+	}
+	var names []string
+	for _, f := range inTree(i.Files) {
+		names = append(names, f.Path)
+	}
+	if diff := cmp.Diff([]string{"manifests/", "manifests/a.yaml", "manifests/sub/", "manifests/sub/b.yaml"}, names); diff != "" {
+		t.Error(diff)
+	}
+}
