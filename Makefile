@@ -8,12 +8,15 @@ IMG     ?= metallb.io/metallb:$(VERSION)
 # What is built from source once is kept outside the checkout, so that another clone finds it.
 CACHE    ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/metallb-operator
 TOOLS    := $(CACHE)/tools-$(shell cat tools/go.mod tools/go.sum | sha256sum | cut -c1-12)
+OLM_TOOLS := $(CACHE)/olm-tools-$(shell cat tools/olm/go.mod tools/olm/go.sum | sha256sum | cut -c1-12)
+HELM_TOOLS := $(CACHE)/helm-$(shell cat tools/helm/go.mod tools/helm/go.sum | sha256sum | cut -c1-12)
 LAB       = $(CURDIR)/bin/lab
 # Only what makes namespaces and sockets runs as root; Go itself builds as whoever calls make.
-SUDO     := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,HOME,IMG,XDG_CACHE_HOME,LAB_CACHE,LAB_STATE,LAB_INSTANCE,KUBEBUILDER_ASSETS,KUSTOMIZE env PATH=$(PATH))
+SUDO     := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,HOME,IMG,XDG_CACHE_HOME,LAB_CACHE,LAB_STATE,LAB_INSTANCE,KUBEBUILDER_ASSETS,KUSTOMIZE,HELM env PATH=$(PATH))
 AS_ROOT  := $(if $(SUDO),-exec "$(SUDO)")
 STRIPPED := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 export IMG
+export HELM ?= $(HELM_TOOLS)/helm
 
 ##@ The two commands
 .PHONY: demo demo-down test
@@ -21,13 +24,16 @@ demo: lab-build image ## A real 3-node cluster on this machine, the operator on 
 	@go run -C test/e2e $(AS_ROOT) ./cmd/demo up
 demo-down: ## Stop what `make demo` left running
 	@go run -C test/e2e $(AS_ROOT) ./cmd/demo down
-test: lab-build image tools ## Every test: unit, integration with the real API server, end-to-end on the real cluster
+test: lab-build olm-build image tools helm ## Every test: unit, integration with the real API server, end-to-end on the real cluster
 	@echo "== unit and integration"
 	KUSTOMIZE=$(TOOLS)/kustomize KUBEBUILDER_ASSETS=$$($(LAB) assets) go test -race $(AS_ROOT) ./...
+	@echo "== bundle and catalog for OLM"
+	@$(MAKE) --no-print-directory bundle-validate
 	@echo "== the lab itself"
 	go test -C test/lab $(AS_ROOT) -timeout 15m ./...
+	CGO_ENABLED=0 go test -C test/olm/build -trimpath ./...
 	@echo "== end to end"
-	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 30m ./...
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -p 1 -timeout 30m ./...
 
 ##@ The same code, longer
 FUZZTIME ?= 5m
@@ -45,6 +51,7 @@ fuzz: ## Every fuzz target for FUZZTIME each
 	    echo "== $$target $$f"; go test ./$$target -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s; done; done
 
 ##@ Development
+GENERATED := api config docs/api.md bundle bundle.Dockerfile catalog charts
 .PHONY: build image generate manifests verify fmt vet lint check
 build: ## The binaries: bin/metallb, and bin/kubectl-metallb, a plugin for kubectl
 	CGO_ENABLED=0 go build $(STRIPPED) -o bin/metallb .
@@ -66,16 +73,64 @@ vet: ## go vet, all modules
 	go vet ./...
 	go vet -C test/lab ./...
 	go vet -C test/e2e ./...
+	go vet -C test/olm/build ./...
+	go vet -C tools/olm ./...
 lint: tools ## golangci-lint, all modules
 	$(TOOLS)/golangci-lint run ./...
 	cd test/lab && $(TOOLS)/golangci-lint run -c ../../.golangci.yaml ./...
 	cd test/e2e && $(TOOLS)/golangci-lint run -c ../../.golangci.yaml ./...
-verify: generate vet lint ## Generated files are up to date, everything is formatted, vetted and linted
+	cd test/olm/build && $(TOOLS)/golangci-lint run -c ../../../.golangci.yaml ./...
+	cd tools/olm && $(TOOLS)/golangci-lint run -c ../../.golangci.yaml ./...
+verify: generate catalog chart vet lint ## Generated files are up to date, everything is formatted, vetted and linted
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
-	@git diff --exit-code -- api config docs/api.md || { echo "generated files differ: run make generate and commit"; exit 1; }
-	@untracked=$$(git ls-files --others --exclude-standard -- api config docs/api.md); [ -z "$$untracked" ] || { echo "not committed: $$untracked"; exit 1; }
+	@git diff --exit-code -- $(GENERATED) || { echo "generated files differ: run make generate catalog chart and commit"; exit 1; }
+	@untracked=$$(git ls-files --others --exclude-standard -- $(GENERATED)); [ -z "$$untracked" ] || { echo "not committed: $$untracked"; exit 1; }
 	@for k in config/default config/crd; do $(TOOLS)/kustomize build $$k >/dev/null; done
-	@for m in . tools test/lab test/e2e; do (cd $$m && go mod verify >/dev/null && go mod tidy -diff); done
+	@for m in . tools tools/olm tools/helm test/lab test/e2e test/olm/build; do (cd $$m && go mod verify >/dev/null && go mod tidy -diff); done
+
+##@ The operator as OLM installs it (docs/olm.md)
+# The operator's image is IMG; by digest when it is released: IMG=registry.example.com/metallb@sha256:...
+BUNDLE_IMG ?= metallb.io/metallb-operator-bundle:$(VERSION)
+SCRATCH    := dist/bundle
+OLM_GO     := CGO_ENABLED=0 go# with -trimpath each time: what the tools, their tests and test/olm build alike is compiled once
+PACKAGE    := catalog/metallb-operator
+.PHONY: bundle catalog bundle-validate olm-tools
+bundle: tools olm-tools ## bundle/ and bundle.Dockerfile, from config/manifests
+	$(TOOLS)/controller-gen rbac:roleName=metallb-operator,fileName=operator_role.yaml paths=./controllers/metallb paths=./controllers/webhook output:rbac:artifacts:config=config/manifests
+	@rm -rf $(SCRATCH) && mkdir -p $(SCRATCH)
+	cd $(SCRATCH) && $(TOOLS)/kustomize create --resources ../../config/manifests && $(TOOLS)/kustomize edit set image metallb.io/metallb=$(IMG)
+	@rm -rf bundle
+	$(TOOLS)/kustomize build --load-restrictor LoadRestrictionsNone $(SCRATCH) | $(OLM_TOOLS)/operator-sdk generate bundle -q --overwrite \
+	  --package metallb-operator --version $(VERSION:v%=%) --channels stable --default-channel stable
+	$(OLM_GO) run -C tools/olm -trimpath ./bundle finish -bundle $(CURDIR)/bundle -base $(CURDIR)/config/manifests/bases/metallb-operator.clusterserviceversion.yaml \
+	  -icon $(CURDIR)/config/manifests/icon.svg -catalog $(CURDIR)/$(PACKAGE)
+catalog: bundle ## catalog/: a file-based catalog with the bundle as BUNDLE_IMG beside the versions before it
+	@mkdir -p $(PACKAGE)
+	$(OLM_TOOLS)/opm init metallb-operator --default-channel stable --description config/manifests/package.md --icon config/manifests/icon.svg -o yaml >$(PACKAGE)/package.yaml
+	$(OLM_TOOLS)/opm render bundle --migrate-level bundle-object-to-csv-metadata --alpha-image-ref-template $(BUNDLE_IMG) -o yaml >$(PACKAGE)/$(VERSION).yaml
+	$(OLM_GO) run -C tools/olm -trimpath ./bundle channel -catalog $(CURDIR)/$(PACKAGE)
+bundle-validate: olm-tools ## What operator-sdk, scorecard and opm say about bundle/ and catalog/
+	OLM_TOOLS=$(OLM_TOOLS) $(OLM_GO) test -C tools/olm -count=1 -trimpath $(if $(SUDO),-exec "$(SUDO) OLM_TOOLS=$(OLM_TOOLS)") ./...
+olm-tools: $(OLM_TOOLS)/.built ## operator-sdk, scorecard's tests and opm, built from tools/olm/go.mod
+$(OLM_TOOLS)/.built:
+	GOBIN=$(OLM_TOOLS) $(OLM_GO) -C tools/olm install -trimpath -tags containers_image_openpgp \
+	  -ldflags "-s -w -X github.com/operator-framework/operator-sdk/internal/version.Version=$$(go -C tools/olm list -m -f '{{.Version}}' github.com/operator-framework/operator-sdk)" tool
+	@touch $@
+
+##@ The Helm chart (docs/helm.md)
+CHART := charts/metallb
+.PHONY: chart helm helm-test
+chart: tools ## What the chart takes from config/, and its version
+	$(TOOLS)/kustomize build charts >$(CHART)/files/operator.yaml
+	@for f in config/crd/bases/*.yaml; do f=$${f##*/}; f=$${f%.yaml}; echo "$${f#*_}.$${f%%_*}"; done >$(CHART)/files/crds.txt
+	@sed -i -e 's/^version: .*/version: $(VERSION:v%=%)/' -e 's/^appVersion: .*/appVersion: $(VERSION)/' $(CHART)/Chart.yaml
+helm: $(HELM_TOOLS)/.built ## Helm, built from tools/helm/go.mod
+$(HELM_TOOLS)/.built:
+	GOBIN=$(HELM_TOOLS) CGO_ENABLED=0 go -C tools/helm install -trimpath -ldflags "-s -w" tool
+	@touch $@
+helm-test: lab-build image tools helm ## The tests of the chart alone
+	KUSTOMIZE=$(TOOLS)/kustomize go test -count=1 ./charts
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 15m ./helm
 
 ##@ Deploy to the cluster of the current kubectl context
 .PHONY: install uninstall
@@ -94,6 +149,11 @@ lab: ## The lab command, bin/lab
 	@go build -C test/lab -o $(LAB) ./cmd/lab
 lab-build: lab packages ## Kubernetes, etcd and containerd from source, cached
 	$(LAB) build
+.PHONY: olm-build olm-test
+olm-build: ## OLM and opm from source for their test, cached
+	@go run -C test/e2e ./olm/build
+olm-test: lab-build olm-build image ## The test with the real OLM alone
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 15m ./olm
 packages: lab ## Debian packages that the lab and the build need, the missing ones only
 	@missing="$$($(LAB) packages -missing -routers)"; \
 	for p in buildah:buildah gcc:gcc arping:iputils-arping tcpdump:tcpdump; do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
@@ -102,4 +162,4 @@ packages: lab ## Debian packages that the lab and the build need, the missing on
 
 .PHONY: help
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
