@@ -23,6 +23,9 @@ func (w *world) kubectl(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	path := filepath.Join(os.Getenv(testenv.AssetsVariable), "kubectl")
 	if _, err := os.Stat(path); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("there is no kubectl beside kube-apiserver")
+		}
 		t.Skip("there is no kubectl beside kube-apiserver")
 	}
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
