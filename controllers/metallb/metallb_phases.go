@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -70,12 +69,7 @@ func choose(all []v1beta1.MetalLB, leaving func(*v1beta1.MetalLB) bool) choice {
 			candidates = append(candidates, m)
 		}
 	}
-	slices.SortFunc(candidates, func(a, b *v1beta1.MetalLB) int {
-		if n := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); n != 0 {
-			return n
-		}
-		return strings.Compare(a.Namespace, b.Namespace) // the name is the same
-	})
+	slices.SortFunc(candidates, rollout.CompareAge)
 	if len(candidates) > 0 {
 		c.served, c.younger = candidates[0], candidates[1:]
 	}

@@ -39,11 +39,7 @@ func served(all []v1beta1.MetalLB) *v1beta1.MetalLB {
 	var first *v1beta1.MetalLB
 	for i := range all {
 		m := &all[i]
-		if m.Name != rollout.Name || m.DeletionTimestamp != nil {
-			continue
-		}
-		if first == nil || m.CreationTimestamp.Before(&first.CreationTimestamp) ||
-			m.CreationTimestamp.Equal(&first.CreationTimestamp) && m.Namespace < first.Namespace {
+		if m.Name == rollout.Name && m.DeletionTimestamp == nil && (first == nil || rollout.CompareAge(m, first) < 0) {
 			first = m
 		}
 	}

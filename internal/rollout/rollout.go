@@ -4,6 +4,7 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,6 +30,12 @@ const (
 
 // Name is the one name that a MetalLB resource may have.
 const Name = "metallb"
+
+// CompareAge puts the MetalLB resource first that is served where there are several of that name: the oldest, and of two of
+// the same second the first by namespace.
+func CompareAge(a, b *v1beta1.MetalLB) int {
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Namespace, b.Namespace))
+}
 
 // PodSecurityLabel is the label of a namespace that says which pods are refused there (Kubernetes: Pod Security
 // Admission).
