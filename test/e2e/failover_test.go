@@ -30,7 +30,7 @@ func TestPowerOffOfTheAnnouncingNode(t *testing.T) {
 
 	streamCtx, stop := context.WithCancel(ctx)
 	answers := make(chan []product.Request)
-	go func() { answers <- p.Stream(streamCtx, netip.AddrPortFrom(address, 33001), 100*time.Millisecond) }()
+	go func() { answers <- p.Stream(streamCtx, lab.Client, "udp", netip.AddrPortFrom(address, 33001), 100*time.Millisecond) }()
 	time.Sleep(time.Second)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -56,16 +56,16 @@ func TestPowerOffOfTheAnnouncingNode(t *testing.T) {
 	stop()
 	stream := <-answers
 
-	outage, lost := product.Outage(stream)
+	fared := product.How(stream)
 	t.Logf("%s went off, %s answers for %s; longest time without an answer %s, %d of %d requests lost, seen by ARP after %s",
-		owner, next, address, outage.Round(time.Millisecond), lost, len(stream), time.Since(off).Round(time.Millisecond)-2*time.Second)
+		owner, next, address, fared.Outage.Round(time.Millisecond), fared.Lost(), len(stream), time.Since(off).Round(time.Millisecond)-2*time.Second)
 	if next == owner {
 		t.Errorf("%s is off and said to answer", owner)
 	}
 	if last := stream[len(stream)-1]; last.Answer == "" {
 		t.Error("the address does not answer at the end")
 	}
-	if outage < 100*time.Millisecond || lost == 0 {
+	if fared.Outage < 100*time.Millisecond || fared.Lost() == 0 {
 		t.Error("nothing was lost: the node that was switched off did not carry the traffic, so nothing was tested")
 	}
 }

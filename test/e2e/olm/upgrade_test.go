@@ -16,7 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
-	"metallb.io/operator/test/e2e/product"
 )
 
 // settled is how long a ClusterServiceVersion must stay Succeeded after an upgrade.
@@ -34,8 +33,7 @@ func upgrade(t *testing.T, o *OLM, history *History, catalog Catalog, address ne
 	must(t, err)
 
 	traffic, stop := context.WithCancel(ctx)
-	requests := make(chan []product.Request, 1)
-	go func() { requests <- o.Stream(traffic, netip.AddrPortFrom(address, 33001), 20*time.Millisecond) }()
+	users := o.Users(traffic, netip.AddrPortFrom(address, 33001))
 	refused := make(chan outage, 1)
 	go func() { refused <- admissionOutage(traffic, o) }()
 	start := time.Now()
@@ -45,16 +43,17 @@ func upgrade(t *testing.T, o *OLM, history *History, catalog Catalog, address ne
 	must(t, err)
 	succeeded := stillSucceeded(t, history, next, settled)
 	stop()
-	sent := <-requests
+	sent := users.Stop()
 	t.Logf("%s Succeeded for good %s after its publication began:\n%s", next, succeeded.Sub(start).Round(100*time.Millisecond), lines(history.Since(start)))
 	if last, err := history.Last(csv); err != nil || last.Phase != gone {
 		t.Errorf("%s is still there: %s, %v", csv, last, err)
 	}
 	must(t, o.WaitRollout(ctx, operatorNamespace, operatorDeployment))
-	longest, lost := product.Outage(sent)
-	t.Logf("%d requests of the LAN client, %d without an answer, the longest time without one %s", len(sent), lost, longest)
-	if len(sent) < 200 || lost > 0 {
-		t.Errorf("%d of %d requests were lost while the operator was upgraded", lost, len(sent))
+	for machine, fared := range sent {
+		t.Logf("%s: %s", machine, fared)
+		if fared.Sent < 200 || fared.Lost() > 0 {
+			t.Errorf("%s lost %d of %d requests while the operator was upgraded", machine, fared.Lost(), fared.Sent)
+		}
 	}
 	out := <-refused
 	t.Logf("admission: %d requests, %d without an answer of the operator's, over at most %s", out.made, out.failed, out.longest.Round(100*time.Millisecond))

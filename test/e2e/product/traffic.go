@@ -137,11 +137,19 @@ func (p *Product) nodeOf(mac string) string {
 type Request struct {
 	Sent   time.Time
 	Answer string // empty: none
+	// Err is why there is no answer.
+	Err error
 }
 
-// Stream sends one UDP request from the LAN client each interval, each from a port of its own and waiting up to a
-// second for its answer, until ctx ends. It returns all of them in the order in which they were sent.
-func (p *Product) Stream(ctx context.Context, to netip.AddrPort, interval time.Duration) []Request {
+// connected says whether the request reached somebody: over UDP that is not known before the answer.
+func (r Request) connected() bool {
+	var failed *net.OpError
+	return !errors.As(r.Err, &failed) || failed.Op != "dial"
+}
+
+// Stream sends one request over "tcp" or "udp" from the machine each interval, each from a port of its own and waiting
+// up to a second for its answer, until ctx ends. It returns all of them in the order in which they were sent.
+func (p *Product) Stream(ctx context.Context, machine, network string, to netip.AddrPort, interval time.Duration) []Request {
 	results := make(chan Request)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -156,7 +164,7 @@ func (p *Product) Stream(ctx context.Context, to netip.AddrPort, interval time.D
 			sent++
 			go func() {
 				r := Request{Sent: time.Now()}
-				r.Answer, _ = p.Ask(context.WithoutCancel(ctx), lab.Client, "udp", to) // no answer is an answer
+				r.Answer, r.Err = p.Ask(context.WithoutCancel(ctx), machine, network, to)
 				results <- r
 			}()
 		}
@@ -168,19 +176,71 @@ func (p *Product) Stream(ctx context.Context, to netip.AddrPort, interval time.D
 	return all
 }
 
-// Outage returns the longest time between two answered requests of the stream that followed each other, and the number
-// of requests that were not answered.
-func Outage(stream []Request) (longest time.Duration, lost int) {
+// Traffic is several streams at once, each with a name of its own.
+type Traffic struct {
+	streams map[string]chan []Request
+	stop    context.CancelFunc
+}
+
+// Users send fifty requests a second over TCP to the address and port from the LAN's client, and as many from the
+// machine behind the router, until the traffic is stopped or ctx ends.
+func (p *Product) Users(ctx context.Context, to netip.AddrPort) *Traffic {
+	ctx, stop := context.WithCancel(ctx)
+	t := &Traffic{streams: map[string]chan []Request{}, stop: stop}
+	for _, machine := range []string{lab.Client, lab.Remote} {
+		stream := make(chan []Request, 1)
+		t.streams[machine] = stream
+		go func() { stream <- p.Stream(ctx, machine, "tcp", to, 20*time.Millisecond) }()
+	}
+	return t
+}
+
+// Stop ends the traffic and returns how each of its streams fared.
+func (t *Traffic) Stop() map[string]Fared {
+	t.stop()
+	all := map[string]Fared{}
+	for name, stream := range t.streams {
+		all[name] = How(<-stream)
+	}
+	return all
+}
+
+// Fared is how a stream of requests fared.
+type Fared struct {
+	// Sent requests; how many of them could not connect, and how many were connected and not answered.
+	Sent, Unconnected, Unanswered int
+	// Outage is the longest time from an answered request to the next, or to the end.
+	Outage time.Duration
+}
+
+// Lost is the number of requests without an answer.
+func (f Fared) Lost() int { return f.Unconnected + f.Unanswered }
+
+// String says it in words.
+func (f Fared) String() string {
+	return fmt.Sprintf("%d requests, %d failed connects, %d connected and not answered, the longest time without an answer %s",
+		f.Sent, f.Unconnected, f.Unanswered, f.Outage.Round(time.Millisecond))
+}
+
+// How tells how a stream fared.
+func How(stream []Request) Fared {
+	f := Fared{Sent: len(stream)}
 	var last time.Time
 	for _, r := range stream {
-		if r.Answer == "" {
-			lost++
-			continue
+		switch {
+		case r.Answer != "":
+			if !last.IsZero() {
+				f.Outage = max(f.Outage, r.Sent.Sub(last))
+			}
+			last = r.Sent
+		case r.connected():
+			f.Unanswered++
+		default:
+			f.Unconnected++
 		}
-		if !last.IsZero() {
-			longest = max(longest, r.Sent.Sub(last))
-		}
-		last = r.Sent
 	}
-	return longest, lost
+	if len(stream) > 0 && !last.IsZero() {
+		f.Outage = max(f.Outage, stream[len(stream)-1].Sent.Sub(last))
+	}
+	return f
 }
