@@ -30,7 +30,9 @@ func TestPowerOffOfTheAnnouncingNode(t *testing.T) {
 
 	streamCtx, stop := context.WithCancel(ctx)
 	answers := make(chan []product.Request)
-	go func() { answers <- p.Stream(streamCtx, lab.Client, "udp", netip.AddrPortFrom(address, 33001), 100*time.Millisecond) }()
+	go func() {
+		answers <- p.Stream(streamCtx, lab.Client, "udp", netip.AddrPortFrom(address, 33001), 100*time.Millisecond)
+	}()
 	time.Sleep(time.Second)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
