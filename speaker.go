@@ -41,7 +41,8 @@ type speakerFlags struct {
 	namespace, class, nodeName, podName   string
 	gossipAddress, gossipLabels, secretAt string
 	gossipPort, probePort, metricsPort    int
-	metricsAddress, excludeInterfaces     string
+	metricsAddress, probeAddress          string
+	excludeInterfaces                     string
 	ignoreExcludeLabel                    bool
 	metrics                               metricsFlags
 	timing                                members.Timing
@@ -59,7 +60,8 @@ func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger
 	fs.StringVar(&f.gossipLabels, "ml-labels", cmp.Or(os.Getenv("METALLB_ML_LABELS"), "app=metallb,component=speaker"), "labels of the speakers' pods (env METALLB_ML_LABELS)")
 	fs.StringVar(&f.secretAt, "ml-secret-key-path", cmp.Or(os.Getenv("METALLB_ML_SECRET_KEY_PATH"), "/etc/ml_secret_key"), "directory whose file secretkey holds the key of the gossip (env METALLB_ML_SECRET_KEY_PATH)")
 	fs.BoolVar(&f.ignoreExcludeLabel, "ignore-exclude-lb", false, "announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers too")
-	fs.IntVar(&f.probePort, "health-probe-port", 17472, "port of /healthz and /readyz, on 127.0.0.1")
+	fs.StringVar(&f.probeAddress, "health-probe-address", "127.0.0.1", "address of /healthz and /readyz")
+	fs.IntVar(&f.probePort, "health-probe-port", 17472, "port of /healthz and /readyz")
 	fs.IntVar(&f.metricsPort, "port", 9120, "port of /metrics; 0: none")
 	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "", "address of /metrics; by default all")
 	f.metrics.declare(fs)
@@ -179,7 +181,9 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	return runAll(ctx, background, n.Run,
 		func(ctx context.Context) error { return api.Start(ctx) },
 		func(ctx context.Context) error { return followSecret(ctx, secret, group.SetSecret, log) },
-		func(ctx context.Context) error { return serveHealth(ctx, f.probePort, n) },
+		func(ctx context.Context) error {
+			return serveHealth(ctx, net.JoinHostPort(f.probeAddress, strconv.Itoa(f.probePort)), n)
+		},
 		func(ctx context.Context) error { return shareMetrics(ctx, measured, config, log) },
 	)
 }
@@ -234,9 +238,9 @@ func followSecret(ctx context.Context, file string, use func([]byte), log *slog.
 	}
 }
 
-// serveHealth answers the kubelet's probes, from the host's loopback. The port is shared with the pod that follows this
-// one in an upgrade.
-func serveHealth(ctx context.Context, port int, n *node.Node) error {
+// serveHealth answers the kubelet's probes, from the host's loopback. A pod that follows this one in an update has another
+// address there, but for one of the same specification, with which it is shared.
+func serveHealth(ctx context.Context, address string, n *node.Node) error {
 	mux := http.NewServeMux()
 	for path, check := range map[string]func() error{"/healthz": n.Healthy, "/readyz": n.Ready} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
@@ -247,7 +251,7 @@ func serveHealth(ctx context.Context, port int, n *node.Node) error {
 			_, _ = w.Write([]byte("ok"))
 		})
 	}
-	return serve(ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), mux)
+	return serve(ctx, address, mux)
 }
 
 // serve serves HTTP on a port that a second speaker on this node can share, until the context ends.

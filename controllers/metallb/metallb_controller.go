@@ -50,6 +50,8 @@ type Reconciler struct {
 	applied  map[objectKey]outcome
 	progress rollout.Progress
 	served   types.UID
+	// upgraded is the image that the speakers were last brought to.
+	upgraded string
 	pods     looked
 }
 

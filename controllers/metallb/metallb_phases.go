@@ -37,6 +37,8 @@ type snapshot struct {
 	podSecurity string
 	// objects that carry both labels of the operator.
 	objects map[objectKey]client.Object
+	// speakersWait: they were not applied in this pass.
+	speakersWait bool
 }
 
 // workloads returns the served resource's workloads, nil where absent.
@@ -167,7 +169,12 @@ func (r *Reconciler) remove(ctx context.Context, o client.Object) error {
 func (r *Reconciler) apply(ctx context.Context, s *snapshot, desired []render.Object) ([]rollout.ApplyError, error) {
 	var failed []rollout.ApplyError
 	var errs []error
-	for _, d := range desired {
+	for _, d := range desired { // the controller comes before the speakers
+		if speakers, ok := d.(*appsv1.DaemonSet); ok {
+			if s.speakersWait = r.speakersWait(s, speakers); s.speakersWait {
+				continue
+			}
+		}
 		after, err := r.applyOne(ctx, d, s.objects[keyOf(d)])
 		switch {
 		case err == nil:
@@ -180,6 +187,17 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, desired []render.Ob
 		}
 	}
 	return failed, errors.Join(errs...)
+}
+
+// speakersWait for the controller in an upgrade. Speakers that had their version already and were edited since do not.
+func (r *Reconciler) speakersWait(s *snapshot, desired *appsv1.DaemonSet) bool {
+	controller, running := s.workloads()
+	upgrade := r.upgraded != r.Environment.Image
+	if upgrade && rollout.SpeakersWait(desired, running, controller) {
+		return true
+	}
+	r.upgraded = r.Environment.Image
+	return false
 }
 
 func keyOf(d render.Object) objectKey {

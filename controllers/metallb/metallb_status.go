@@ -38,14 +38,15 @@ func (r *Reconciler) known(s *snapshot, failed []rollout.ApplyError, now time.Ti
 	}
 	controller, speaker := s.workloads()
 	return rollout.Snapshot{
-		MetalLB:     s.served,
-		ApplyErrors: failed,
-		PodSecurity: s.podSecurity,
-		Controller:  controller,
-		Speaker:     speaker,
-		Progress:    r.progress,
-		Now:         now,
-		Version:     r.Version,
+		MetalLB:      s.served,
+		ApplyErrors:  failed,
+		PodSecurity:  s.podSecurity,
+		Controller:   controller,
+		Speaker:      speaker,
+		SpeakersWait: s.speakersWait,
+		Progress:     r.progress,
+		Now:          now,
+		Version:      r.Version,
 	}
 }
 

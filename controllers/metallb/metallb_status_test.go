@@ -179,6 +179,64 @@ func TestPodSecurityOfTheNamespaceIsReportedAndClearsItself(t *testing.T) {
 	}
 }
 
+// An operator of another version brings the controller up first; speakers follow, and only then. What is no upgrade does
+// not wait.
+func TestAnUpgradeRollsTheControllerAndThenTheSpeakers(t *testing.T) {
+	c := newCluster(t)
+	m := c.create(t, c.newNamespace(t), rollout.Name)
+	now := time.Now()
+	r := &Reconciler{Client: c.Client, Live: c.Client, Environment: environment, Now: func() time.Time { return now }}
+	pass := func() {
+		t.Helper()
+		if _, err := r.Reconcile(t.Context(), ctrl.Request{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	images := func() (controller, speaker string) {
+		t.Helper()
+		for _, o := range []client.Object{c.workload(m, render.Controller), c.workload(m, render.Speaker)} {
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+				t.Fatal(err)
+			}
+			controller, speaker = speaker, template(o).Spec.Containers[0].Image
+		}
+		return controller, speaker
+	}
+	old := environment.Image
+	pass()
+	c.play(t, m.Namespace, 1, 3, 3)
+	pass()
+	const upgraded = "registry.example.com/lb:v10"
+	r = &Reconciler{Client: c.Client, Live: c.Client, Environment: environment, Now: r.Now}
+	r.Environment.Image = upgraded
+	for range 2 { // the second time nothing has changed
+		pass()
+		if controller, speaker := images(); controller != upgraded || speaker != old {
+			t.Fatalf("the controller has %s, the speakers %s", controller, speaker)
+		}
+	}
+	c.condition(t, m, v1beta1.ConditionProgressing, metav1.ConditionTrue, rollout.ReasonRollingOut)
+	now = now.Add(rollout.Deadline)
+	pass()
+	if got := c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionTrue, rollout.ReasonRolloutStuck); !strings.Contains(got.Message, "The speakers keep their version") {
+		t.Errorf("a controller that does not come up: %s", got.Message)
+	}
+	if available := c.condition(t, m, v1beta1.ConditionAvailable, metav1.ConditionTrue, rollout.ReasonAsExpected); available.Message == "" {
+		t.Error("the load balancer is available and does not say so")
+	}
+	c.play(t, m.Namespace, 1, 3, 3)
+	pass()
+	if controller, speaker := images(); controller != upgraded || speaker != upgraded {
+		t.Fatalf("the controller is up, and the speakers have %s", speaker)
+	}
+	// The way back takes the same order.
+	r.Environment.Image = old
+	pass()
+	if controller, speaker := images(); controller != old || speaker != upgraded {
+		t.Fatalf("on the way back the controller has %s, the speakers %s", controller, speaker)
+	}
+}
+
 func TestARolloutThatStandsStillIsDegradedAtItsDeadline(t *testing.T) {
 	c := newCluster(t)
 	m := c.create(t, c.newNamespace(t), rollout.Name)

@@ -1,7 +1,10 @@
 package render
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -25,8 +28,8 @@ func (r renderer) controller() *appsv1.Deployment {
 			{Name: "METALLB_DEPLOYMENT", Value: Controller},
 			{Name: "METALLB_ML_SECRET_NAME", Value: gossipSecret},
 		},
-		LivenessProbe:  liveness(""),
-		ReadinessProbe: readiness(""),
+		LivenessProbe:  liveness(),
+		ReadinessProbe: readiness(),
 		Resources:      requests("50m", "64Mi"),
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: ptr.To(false),
@@ -146,9 +149,8 @@ func (r renderer) speaker() *appsv1.DaemonSet {
 			{Name: "METALLB_ML_LABELS", Value: metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: PodLabels(Speaker)})},
 			{Name: "METALLB_ML_SECRET_KEY_PATH", Value: gossipSecretDir},
 		},
-		// In the host's network the probes are answered on its loopback, where nobody else reaches them.
-		LivenessProbe:  liveness("127.0.0.1"),
-		ReadinessProbe: readiness("127.0.0.1"),
+		LivenessProbe:  liveness(),
+		ReadinessProbe: readiness(),
 		Resources:      requests("100m", "64Mi"),
 		SecurityContext: &corev1.SecurityContext{
 			// An added capability reaches the process only as uid 0, the binary having no file capabilities.
@@ -180,6 +182,8 @@ func (r renderer) speaker() *appsv1.DaemonSet {
 		}}}},
 	}
 	shape := ptr.Deref(r.m.Spec.SpeakerConfig, v1beta1.SpeakerConfig{})
+	template := r.template(Speaker, pod, container, shape.WorkloadConfig)
+	probeAtItsOwn(&template)
 	return &appsv1.DaemonSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "DaemonSet"},
 		ObjectMeta: r.meta(Speaker, Speaker),
@@ -187,9 +191,25 @@ func (r renderer) speaker() *appsv1.DaemonSet {
 			RevisionHistoryLimit: ptr.To[int32](3),
 			Selector:             &metav1.LabelSelector{MatchLabels: PodLabels(Speaker)},
 			UpdateStrategy:       updateStrategy(shape.UpdateStrategy),
-			Template:             r.template(Speaker, pod, container, shape.WorkloadConfig),
+			Template:             template,
 		},
 	}
+}
+
+// probeAtItsOwn has the speaker answer its probes at an address of the host's loopback (127.0.0.0/8: RFC 1122, 3.2.1.3)
+// that belongs to this template. During an update two speakers are on a node, in one network, and at an address that they
+// share each would answer for the other: the old one would count as not ready while a new one does not come up, and
+// Kubernetes would remove it.
+func probeAtItsOwn(template *corev1.PodTemplateSpec) {
+	text, err := json.Marshal(template)
+	if err != nil { // plain structures always encode
+		panic(err)
+	}
+	sum := sha256.Sum256(text)
+	address := netip.AddrFrom4([4]byte{127, 64 | sum[0]&63, sum[1], sum[2]}).String() // far from 127.0.0.1 and what is near it
+	c := &template.Spec.Containers[0]
+	c.Args = append(c.Args, "--health-probe-address="+address)
+	c.LivenessProbe.HTTPGet.Host, c.ReadinessProbe.HTTPGet.Host = address, address
 }
 
 func controlPlaneTolerations() []corev1.Toleration {
@@ -200,9 +220,9 @@ func controlPlaneTolerations() []corev1.Toleration {
 }
 
 // liveness allows for a minute of silence: a node without a free core is no reason to end a process that works.
-func liveness(host string) *corev1.Probe {
+func liveness() *corev1.Probe {
 	return &corev1.Probe{
-		ProbeHandler:        probe(host, "/healthz"),
+		ProbeHandler:        probe("/healthz"),
 		InitialDelaySeconds: 10,
 		PeriodSeconds:       10,
 		TimeoutSeconds:      5,
@@ -210,17 +230,17 @@ func liveness(host string) *corev1.Probe {
 	}
 }
 
-func readiness(host string) *corev1.Probe {
+func readiness() *corev1.Probe {
 	return &corev1.Probe{
-		ProbeHandler:     probe(host, "/readyz"),
+		ProbeHandler:     probe("/readyz"),
 		PeriodSeconds:    2,
 		TimeoutSeconds:   2,
 		FailureThreshold: 3,
 	}
 }
 
-func probe(host, path string) corev1.ProbeHandler {
-	return corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Host: host, Port: intstr.FromInt32(healthPort), Path: path}}
+func probe(path string) corev1.ProbeHandler {
+	return corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt32(healthPort), Path: path}}
 }
 
 // requests are what the scheduler sets aside. There is no limit: a process that is throttled or killed loses addresses.

@@ -136,11 +136,15 @@ func daemonSetState(ds *appsv1.DaemonSet) state {
 func (s Snapshot) stuck() []string {
 	var messages []string
 	ns := s.MetalLB.Namespace
+	wait := ""
+	if s.SpeakersWait {
+		wait = " The speakers keep their version until it is up."
+	}
 	if failure := replicaFailure(s.Controller); failure != "" {
-		messages = append(messages, fmt.Sprintf("The controller's pod is not created: %s.", failure))
+		messages = append(messages, fmt.Sprintf("The controller's pod is not created: %s.%s", failure, wait))
 	} else if c := s.Progress.controller; c.stuck(s.Now) && c.at.exists {
-		messages = append(messages, fmt.Sprintf("No progress for %s: %s%s See why: %s",
-			Deadline, c.describe("the controller"), s.failure(render.Controller), describePods(ns, render.Controller)))
+		messages = append(messages, fmt.Sprintf("No progress for %s: %s%s%s See why: %s",
+			Deadline, c.describe("the controller"), s.failure(render.Controller), wait, describePods(ns, render.Controller)))
 	}
 	speaker := s.Progress.speaker
 	if !speaker.stuck(s.Now) || !speaker.at.exists {

@@ -53,6 +53,8 @@ type Snapshot struct {
 	Speaker    *appsv1.DaemonSet
 	// Pods of the two, as far as they were looked at: they are needed where NeedsPods says so.
 	Pods []corev1.Pod
+	// SpeakersWait for the controller (see there), and so are not yet as they are to be.
+	SpeakersWait bool
 	// Progress of the two, up to Now.
 	Progress Progress
 	Now      time.Time
@@ -71,6 +73,9 @@ func Conditions(s Snapshot) []metav1.Condition {
 	case len(s.ApplyErrors) > 0:
 		progressing.Reason = ReasonApplyFailed
 		progressing.Message = "What runs is kept; applying is tried again. See the condition Degraded."
+	case s.SpeakersWait:
+		progressing = condition(v1beta1.ConditionProgressing, true, ReasonRollingOut,
+			s.Progress.controller.describe("The controller")+" The speakers keep their version until it is up.")
 	case !s.Progress.complete():
 		progressing = condition(v1beta1.ConditionProgressing, true, ReasonRollingOut,
 			s.Progress.controller.describe("The controller")+" "+s.Progress.speaker.describe("The speaker"))

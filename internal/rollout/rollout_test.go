@@ -118,6 +118,14 @@ func TestConditions(t *testing.T) {
 			after(0, surplus, daemonSet(3, 3, 3)),
 			want{"Available": {"True"}, "Progressing": {"True", "RollingOut"}},
 		},
+		"speakers that wait for the controller are not said to be up to date": {
+			after(0, deployment(0, 1), daemonSet(3, 3, 3)).with(func(s *Snapshot) { s.SpeakersWait = true }),
+			want{"Available": {"True", "AsExpected"}, "Progressing": {"True", "RollingOut", "The controller: of 1 pods 0 are up to date", "The speakers keep their version until it is up."}, "Degraded": {"False"}},
+		},
+		"a controller that does not come up is said to keep the speakers waiting": {
+			after(Deadline, deployment(0, 1), daemonSet(3, 3, 3)).with(func(s *Snapshot) { s.SpeakersWait = true }),
+			want{"Available": {"True", "AsExpected"}, "Progressing": {"True"}, "Degraded": {"True", "RolloutStuck", "No progress for 45s: the controller", "The speakers keep their version until it is up. See why: kubectl"}},
+		},
 		"nodes without a speaker are counted": {
 			after(Deadline-1, deployment(1, 1), daemonSet(3, 3, 1)),
 			want{"Available": {"False", "RollingOut", "2 of 3 nodes without a ready speaker"}, "Progressing": {"True", "RollingOut"}, "Degraded": {"False"}},
