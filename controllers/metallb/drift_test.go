@@ -27,7 +27,7 @@ const restoreBar = 2 * time.Second
 func TestADeletedObjectIsRestored(t *testing.T) {
 	c := newCluster(t)
 	c.start(t)
-	m := c.create(t, c.newNamespace(t), rollout.Name)
+	m := c.create(t, c.newNamespace(t), rollout.Name, twoControllers)
 	for _, o := range c.installed(t, m) {
 		if err := c.Delete(t.Context(), o); err != nil {
 			t.Fatal(err)
@@ -52,7 +52,7 @@ func TestADeletedObjectIsRestored(t *testing.T) {
 func TestAnEditedObjectIsRestored(t *testing.T) {
 	c := newCluster(t)
 	c.start(t)
-	m := c.create(t, c.newNamespace(t), rollout.Name)
+	m := c.create(t, c.newNamespace(t), rollout.Name, twoControllers)
 	c.installed(t, m)
 
 	meta := map[string]func(o client.Object){

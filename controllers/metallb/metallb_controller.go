@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -59,12 +60,13 @@ type Reconciler struct {
 func CacheOptions() cache.Options {
 	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{render.LabelManagedBy: render.Manager})}
 	return cache.Options{ByObject: map[client.Object]cache.ByObject{
-		&corev1.ServiceAccount{}:      ours,
-		&rbacv1.RoleBinding{}:         ours,
-		&rbacv1.ClusterRoleBinding{}:  ours,
-		&appsv1.Deployment{}:          ours,
-		&appsv1.DaemonSet{}:           ours,
-		&networkingv1.NetworkPolicy{}: ours,
+		&corev1.ServiceAccount{}:        ours,
+		&rbacv1.RoleBinding{}:           ours,
+		&rbacv1.ClusterRoleBinding{}:    ours,
+		&appsv1.Deployment{}:            ours,
+		&appsv1.DaemonSet{}:             ours,
+		&networkingv1.NetworkPolicy{}:   ours,
+		&policyv1.PodDisruptionBudget{}: ours,
 		&corev1.Namespace{}: {Transform: func(in any) (any, error) {
 			if o, ok := in.(client.Object); ok {
 				o.SetManagedFields(nil)
@@ -90,6 +92,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&appsv1.Deployment{}, all).
 		Watches(&appsv1.DaemonSet{}, all).
 		Watches(&networkingv1.NetworkPolicy{}, all).
+		Watches(&policyv1.PodDisruptionBudget{}, all).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: 1,
@@ -120,7 +123,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	}
 	var desired []render.Object
 	if s.served != nil {
-		desired = render.Objects(s.served, r.Environment)
+		env := r.Environment
+		env.Roles = s.roles
+		desired = render.Objects(s.served, env)
 	}
 	// What is not wanted any more goes first: when another resource takes over, two controllers would give addresses.
 	pruneErr := r.prune(ctx, s, desired)

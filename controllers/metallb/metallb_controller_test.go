@@ -2,6 +2,7 @@ package metallb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -134,6 +135,39 @@ func TestWhatIsMissingAtStartOrNotAskedForAnyMoreIsPrunedAndNothingElse(t *testi
 		t.Errorf("of others' objects only %v are left", got)
 	}
 	second.stop()
+}
+
+// What is outside of any namespace belongs to the role that it binds, so that the garbage collector removes it with the
+// operator's manifests if nobody else could. A role that is made again is another one.
+func TestABindingGoesWithItsRole(t *testing.T) {
+	c := newCluster(t)
+	c.start(t)
+	m := c.create(t, c.newNamespace(t), rollout.Name)
+	c.installed(t, m)
+	role := &rbacv1.ClusterRole{}
+	if err := c.Get(t.Context(), client.ObjectKey{Name: render.SpeakerRole}, role); err != nil {
+		t.Fatal(err)
+	}
+	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "metallb-" + m.Namespace + "-" + render.Speaker}}
+	belongs := func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(binding), binding); err != nil {
+			return err
+		}
+		if o := binding.OwnerReferences; len(o) != 1 || o[0].Kind != "ClusterRole" || o[0].Name != role.Name || o[0].UID != role.UID {
+			return fmt.Errorf("the owners of %s are %v, its role is %s", binding.Name, o, role.UID)
+		}
+		return nil
+	}
+	if err := belongs(); err != nil {
+		t.Fatal(err)
+	}
+	again := role.DeepCopy()
+	again.ObjectMeta = metav1.ObjectMeta{Name: role.Name, Labels: role.Labels}
+	if err := errors.Join(c.Delete(t.Context(), role), c.Create(t.Context(), again), c.Delete(t.Context(), binding)); err != nil { // the last is the collector's work
+		t.Fatal(err)
+	}
+	role = again
+	eventually(t, belongs)
 }
 
 func TestOneResourceIsServedAndTheOthersSayWhyNot(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -35,6 +36,8 @@ type snapshot struct {
 	choice
 	// podSecurity is the level that the served resource's namespace enforces.
 	podSecurity string
+	// roles are the UIDs of the ClusterRoles beside the operator, by name.
+	roles map[string]types.UID
 	// objects that carry both labels of the operator.
 	objects map[objectKey]client.Object
 	// speakersWait: they were not applied in this pass.
@@ -99,10 +102,14 @@ func (r *Reconciler) gather(ctx context.Context) (*snapshot, error) {
 	})
 	if s.served != nil {
 		s.podSecurity = namespaces[s.served.Namespace].Labels[rollout.PodSecurityLabel]
+		var err error
+		if s.roles, err = r.roles(ctx); err != nil {
+			return nil, err
+		}
 	}
 	kinds := []client.ObjectList{
 		&corev1.ServiceAccountList{}, &rbacv1.RoleBindingList{}, &rbacv1.ClusterRoleBindingList{},
-		&appsv1.DeploymentList{}, &appsv1.DaemonSetList{}, &networkingv1.NetworkPolicyList{},
+		&appsv1.DeploymentList{}, &appsv1.DaemonSetList{}, &networkingv1.NetworkPolicyList{}, &policyv1.PodDisruptionBudgetList{},
 	}
 	if r.Environment.OpenShift {
 		kinds = append(kinds, newSCCList())
@@ -116,6 +123,27 @@ func (r *Reconciler) gather(ctx context.Context) (*snapshot, error) {
 		}
 	}
 	return s, nil
+}
+
+// roles finds the ClusterRoles to which objects outside of any namespace belong, as they are now: one that was made again
+// has another UID, and what names the old one is removed by the garbage collector.
+func (r *Reconciler) roles(ctx context.Context) (map[string]types.UID, error) {
+	names := []string{render.ControllerRole, render.SpeakerRole}
+	if r.Environment.OpenShift {
+		names = append(names, render.SpeakerSCCRole)
+	}
+	found := map[string]types.UID{}
+	for _, name := range names {
+		role := &metav1.PartialObjectMetadata{}
+		role.SetGroupVersionKind(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"))
+		switch err := r.Live.Get(ctx, client.ObjectKey{Name: name}, role); {
+		case err == nil:
+			found[name] = role.UID
+		case !apierrors.IsNotFound(err):
+			return nil, fmt.Errorf("reading ClusterRole %s: %w", name, err)
+		}
+	}
+	return found, nil
 }
 
 // add takes an object into the snapshot.

@@ -122,7 +122,7 @@ func (c *cluster) clear(t *testing.T) {
 // operands lists all objects, in any namespace, that carry the operator's labels.
 func (c *cluster) operands(t *testing.T) []client.Object {
 	t.Helper()
-	r := &Reconciler{Client: c.Client, Environment: c.environment}
+	r := &Reconciler{Client: c.Client, Live: c.Client, Environment: c.environment}
 	s, err := r.gather(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -300,6 +300,11 @@ func (c *cluster) create(t *testing.T, namespace, name string, change ...func(*v
 }
 
 // newNamespace makes a namespace in which speakers may run, or not.
+// twoControllers asks for all that there is only with more than one controller.
+func twoControllers(m *v1beta1.MetalLB) {
+	m.Spec.ControllerConfig = &v1beta1.ControllerConfig{Replicas: ptr.To[int32](2)}
+}
+
 func (c *cluster) newNamespace(t *testing.T) string {
 	t.Helper()
 	return testenv.Namespace(t, c.Client, nil)

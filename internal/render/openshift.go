@@ -47,6 +47,7 @@ func (r renderer) securityContextConstraints() *unstructured.Unstructured {
 	u.SetGroupVersionKind(SCCKind)
 	u.SetName(meta.Name)
 	u.SetLabels(meta.Labels)
+	u.SetOwnerReferences(r.ownedBy(SpeakerSCCRole))
 	return u
 }
 

@@ -1,5 +1,5 @@
 // Package render turns a MetalLB resource into the objects that install it: the identities and bindings of controller
-// and speaker, the controller's Deployment and NetworkPolicy, the speaker's DaemonSet, and what OpenShift wants to see
+// and speaker, the controller's Deployment, NetworkPolicy and PodDisruptionBudget, the speaker's DaemonSet, and what OpenShift wants to see
 // besides. It owns what they look like, and how one tells
 // them from others' objects. It is pure: no client, no clock, no templates; the same input gives the same objects.
 package render
@@ -77,6 +77,9 @@ type Environment struct {
 	// Account is the operator's own ServiceAccount, which may see the pods in the resource's namespace; without a name
 	// there is none.
 	Account types.NamespacedName
+	// Roles are the UIDs of the ClusterRoles that are installed beside the operator, by their names. What is made outside of
+	// any namespace belongs to one of them, so that it goes with them if the operator was removed before it could do that.
+	Roles map[string]types.UID
 	// OpenShift: the API security.openshift.io is there, and decides which pods are admitted.
 	OpenShift bool
 	// NetworkPolicies are wanted.
@@ -107,6 +110,9 @@ func Objects(m *v1beta1.MetalLB, env Environment) []Object {
 	}
 	if env.NetworkPolicies {
 		objects = append(objects, r.controllerNetworkPolicy())
+	}
+	if r.replicas() > 1 {
+		objects = append(objects, r.disruptionBudget())
 	}
 	return append(objects, r.controller(), r.speaker())
 }
@@ -161,12 +167,23 @@ func (r renderer) roleBinding(component, role string) *rbacv1.RoleBinding {
 }
 
 func (r renderer) clusterRoleBinding(component, role string) *rbacv1.ClusterRoleBinding {
-	return &rbacv1.ClusterRoleBinding{
+	b := &rbacv1.ClusterRoleBinding{
 		TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRoleBinding"},
 		ObjectMeta: r.clusterMeta("metallb-"+r.m.Namespace+"-"+component, component),
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
 		Subjects:   r.subjects(component),
 	}
+	b.OwnerReferences = r.ownedBy(role)
+	return b
+}
+
+// ownedBy is a ClusterRole that is installed beside the operator; nobody, where that is not there.
+func (r renderer) ownedBy(role string) []metav1.OwnerReference {
+	uid, ok := r.env.Roles[role]
+	if !ok {
+		return nil
+	}
+	return []metav1.OwnerReference{{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole", Name: role, UID: uid}}
 }
 
 // operatorRoleBinding lets the operator say which nodes are without a ready speaker, and why.

@@ -29,6 +29,7 @@ var environments = map[string]Environment{
 		ImagePullPolicy:  corev1.PullAlways,
 		ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}},
 		Account:          types.NamespacedName{Namespace: "my-metallb-operator", Name: "metallb-operator"},
+		Roles:            map[string]types.UID{ControllerRole: "1", SpeakerRole: "2"},
 		NetworkPolicies:  true,
 		APIServerPorts:   []int32{443, 6443},
 	},
@@ -228,6 +229,7 @@ func TestEveryObjectSaysWhoMadeItForWhom(t *testing.T) {
 	m := readMetalLB(t, "minimal")
 	env := environments["full"]
 	env.OpenShift = true
+	env.Roles = map[string]types.UID{ControllerRole: "1", SpeakerRole: "2", SpeakerSCCRole: "3"}
 	for _, o := range Objects(m, env) {
 		kind := o.GetObjectKind().GroupVersionKind().Kind
 		if l := o.GetLabels(); l[LabelManagedBy] != Manager || l[LabelCRNamespace] != m.Namespace {
@@ -235,8 +237,8 @@ func TestEveryObjectSaysWhoMadeItForWhom(t *testing.T) {
 		}
 		owners := o.GetOwnerReferences()
 		if kind == "ClusterRoleBinding" || kind == SCCKind.Kind {
-			if o.GetNamespace() != "" || len(owners) != 0 {
-				t.Errorf("%s %s: cannot be in a namespace nor owned by what is", kind, o.GetName())
+			if o.GetNamespace() != "" || len(owners) != 1 || owners[0].Kind != "ClusterRole" || owners[0].UID == "" {
+				t.Errorf("%s %s: can only be owned by what is in no namespace either, and has namespace %q, owners %v", kind, o.GetName(), o.GetNamespace(), owners)
 			}
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -54,15 +55,14 @@ func (r renderer) controller() *appsv1.Deployment {
 		pod.SecurityContext.RunAsUser, pod.SecurityContext.RunAsGroup, pod.SecurityContext.FSGroup = nil, nil, nil
 	}
 	shape := ptr.Deref(r.m.Spec.ControllerConfig, v1beta1.ControllerConfig{})
-	replicas := ptr.Deref(shape.Replicas, 1)
-	if replicas > 1 {
+	if r.replicas() > 1 {
 		pod.Affinity = apart(PodLabels(Controller))
 	}
 	return &appsv1.Deployment{
 		TypeMeta:   metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment"},
 		ObjectMeta: r.meta(Controller, Controller),
 		Spec: appsv1.DeploymentSpec{
-			Replicas:             ptr.To(replicas),
+			Replicas:             ptr.To(r.replicas()),
 			RevisionHistoryLimit: ptr.To[int32](3),
 			Selector:             &metav1.LabelSelector{MatchLabels: PodLabels(Controller)},
 			// The new pod is there, waiting for the lease, before the old one hands it over.
@@ -76,6 +76,25 @@ func (r renderer) controller() *appsv1.Deployment {
 			Template: r.template(Controller, pod, container, shape.WorkloadConfig),
 		},
 	}
+}
+
+// disruptionBudget lets one controller at a time be evicted, so that draining nodes leaves another. A single one may be
+// evicted: who drains its node would wait for ever otherwise.
+func (r renderer) disruptionBudget() *policyv1.PodDisruptionBudget {
+	return &policyv1.PodDisruptionBudget{
+		TypeMeta:   metav1.TypeMeta{APIVersion: policyv1.SchemeGroupVersion.String(), Kind: "PodDisruptionBudget"},
+		ObjectMeta: r.meta("metallb-"+Controller, Controller),
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MaxUnavailable:             ptr.To(intstr.FromInt32(1)),
+			Selector:                   &metav1.LabelSelector{MatchLabels: PodLabels(Controller)},
+			UnhealthyPodEvictionPolicy: ptr.To(policyv1.AlwaysAllow), // one that does not work protects nobody
+		},
+	}
+}
+
+// replicas of the controller.
+func (r renderer) replicas() int32 {
+	return ptr.Deref(ptr.Deref(r.m.Spec.ControllerConfig, v1beta1.ControllerConfig{}).Replicas, 1)
 }
 
 // apart asks for pods on nodes of their own; where there are not enough nodes they share.
