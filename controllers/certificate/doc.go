@@ -11,5 +11,6 @@ package certificate
 //
 // +kubebuilder:rbac:groups="",namespace=metallb-system,resources=secrets,resourceNames=metallb-webhook-cert,verbs=get;list;watch;update
 // +kubebuilder:rbac:groups="",namespace=metallb-system,resources=secrets,verbs=create
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingwebhookconfigurations,resourceNames=metallb-webhook-configuration,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,resourceNames=bgppeers.metallb.io,verbs=get;list;watch;patch

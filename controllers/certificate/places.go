@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -56,15 +57,33 @@ func (r *Reconciler) configuration(ctx context.Context) (place, error) {
 		return place{}, fmt.Errorf("reading ValidatingWebhookConfiguration %s: %w", r.Configuration, err)
 	}
 	live.Name = r.Configuration
+	owners, err := r.home(ctx)
+	if err != nil {
+		return place{}, err
+	}
 	p := place{live: live, kind: admissionregistrationv1.SchemeGroupVersion.WithKind("ValidatingWebhookConfiguration")}
 	p.wanted = func(bundle []byte) (map[string]any, bool) {
 		want := r.Webhooks(bundle)
-		return content(&admissionregistrationv1.ValidatingWebhookConfiguration{Webhooks: want}, "webhooks"), equality.Semantic.DeepEqual(live.Webhooks, want)
+		fields := content(&admissionregistrationv1.ValidatingWebhookConfiguration{Webhooks: want}, "webhooks")
+		fields["metadata"] = content(&metav1.ObjectMeta{OwnerReferences: owners}, "ownerReferences")
+		owned := !slices.ContainsFunc(owners, func(o metav1.OwnerReference) bool { return !slices.Contains(live.OwnerReferences, o) })
+		return fields, owned && equality.Semantic.DeepEqual(live.Webhooks, want)
 	}
 	for _, w := range live.Webhooks {
 		p.bundles = append(p.bundles, w.ClientConfig.CABundle)
 	}
 	return p, nil
+}
+
+// home is the namespace of the Secret, which is the server's own, as an owner: whoever deletes it leaves no webhooks that
+// nobody answers, by which API servers would refuse every change.
+func (r *Reconciler) home(ctx context.Context) ([]metav1.OwnerReference, error) {
+	ns := &metav1.PartialObjectMetadata{}
+	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.Live.Get(ctx, types.NamespacedName{Name: r.Secret.Namespace}, ns); err != nil {
+		return nil, fmt.Errorf("reading namespace %s: %w", r.Secret.Namespace, err)
+	}
+	return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Namespace", Name: ns.Name, UID: ns.UID}}, nil
 }
 
 func (r *Reconciler) crd(ctx context.Context) (place, error) {

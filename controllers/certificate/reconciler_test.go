@@ -199,6 +199,37 @@ func TestYearsPass(t *testing.T) {
 }
 
 // Whatever else fails, what can be told is told; and the probe says why the replica is not ready.
+// Whoever deletes the operator's namespace leaves no webhooks behind; and what others say of owners stays.
+func TestTheWebhooksGoWithTheNamespace(t *testing.T) {
+	y := newYears(t)
+	r := y.replicas[0]
+	y.pass(r)
+	ns := &corev1.Namespace{}
+	configuration := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	owned := func() {
+		t.Helper()
+		if err := errors.Join(y.Get(t.Context(), types.NamespacedName{Name: r.Secret.Namespace}, ns), y.Get(t.Context(), types.NamespacedName{Name: r.Configuration}, configuration)); err != nil {
+			t.Fatal(err)
+		}
+		if o := configuration.OwnerReferences; len(o) != 1 || o[0].Kind != "Namespace" || o[0].UID != ns.UID || len(configuration.Webhooks) != 1 {
+			t.Errorf("%d webhooks, whose owners are %v", len(configuration.Webhooks), o)
+		}
+	}
+	owned()
+	version := configuration.ResourceVersion
+	y.pass(r)
+	owned()
+	if configuration.ResourceVersion != version {
+		t.Error("it was written without a change")
+	}
+	configuration.OwnerReferences = nil
+	if err := y.Update(t.Context(), configuration); err != nil {
+		t.Fatal(err)
+	}
+	y.pass(r)
+	owned()
+}
+
 func TestACRDThatIsMissing(t *testing.T) {
 	y := newYears(t)
 	r := y.replicas[0]
