@@ -24,7 +24,7 @@ demo: lab-build image ## A real 3-node cluster on this machine, the operator on 
 	@go run -C test/e2e $(AS_ROOT) ./cmd/demo up
 demo-down: ## Stop what `make demo` left running
 	@go run -C test/e2e $(AS_ROOT) ./cmd/demo down
-test: lab-build olm-build image tools helm ## Every test: unit, integration with the real API server, end-to-end on the real cluster
+test: lab-build olm-build image tools helm build-installer ## Every test: unit, integration with the real API server, end-to-end on the real cluster
 	@echo "== unit and integration"
 	KUSTOMIZE=$(TOOLS)/kustomize KUBEBUILDER_ASSETS=$$($(LAB) assets) go test -race $(AS_ROOT) ./...
 	@echo "== bundle and catalog for OLM"
@@ -133,7 +133,11 @@ helm-test: lab-build image tools helm ## The tests of the chart alone
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 15m ./helm
 
 ##@ Deploy to the cluster of the current kubectl context
-.PHONY: install uninstall
+.PHONY: build-installer install uninstall
+build-installer: tools ## dist/install.yaml: config/default in one file, with IMG as the image
+	@mkdir -p dist/installer && rm -f dist/installer/kustomization.yaml
+	cd dist/installer && $(TOOLS)/kustomize create --resources ../../config/default && $(TOOLS)/kustomize edit set image metallb.io/metallb=$(IMG)
+	$(TOOLS)/kustomize build dist/installer >dist/install.yaml
 install: ## CRDs and operator: kubectl apply -k config/default
 	kubectl apply --server-side -k config/default
 uninstall: ## Remove them again. The CRDs go too, and with them all MetalLB resources

@@ -253,17 +253,10 @@ func (c *chart) installAgain() {
 	}
 }
 
-// everything names all objects of all kinds but events: cluster-wide ones as kind/name, others as namespace/kind/name.
-func (c *chart) everything() (names []string) {
+func (c *chart) everything() []string {
 	c.t.Helper()
-	kinds := strings.Fields(c.kubectl("api-resources", "--verbs=list", "-o", "name"))
-	kinds = slices.DeleteFunc(kinds, func(k string) bool {
-		return strings.HasPrefix(k, "events") || strings.HasPrefix(k, "componentstatuses")
-	})
-	out := c.kubectl("get", strings.Join(kinds, ","), "-A", "-o", `jsonpath={range .items[*]}{.metadata.namespace}/{.kind}/{.metadata.name}{"\n"}{end}`)
-	for name := range strings.FieldsSeq(out) {
-		names = append(names, strings.TrimPrefix(name, "/"))
-	}
+	names, err := c.Everything(within(c.t, patience))
+	must(c.t, err)
 	return names
 }
 

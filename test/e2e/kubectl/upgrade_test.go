@@ -1,0 +1,130 @@
+package kubectl
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/test/e2e/product"
+)
+
+// told is within what time the status says that a version does not come up.
+const told = time.Minute
+
+// upgrade brings everything to an image while users make their requests, none of which is lost.
+func (m *manifests) upgrade(image, version string) {
+	m.t.Helper()
+	users := m.Users(m.t.Context(), netip.AddrPortFrom(ingress, 80))
+	time.Sleep(time.Second)
+	start := time.Now()
+	m.apply(image)
+	m.upgraded(version)
+	m.t.Logf("controller and speakers are of version %s, %s after kubectl apply was called", version, since(start))
+	time.Sleep(2 * time.Second)
+	m.served(users)
+	controller, speaker := m.workloads()
+	for _, got := range []string{controller.Spec.Template.Spec.Containers[0].Image, speaker.Spec.Template.Spec.Containers[0].Image} {
+		if got != image {
+			m.t.Errorf("a workload runs %s", got)
+		}
+	}
+}
+
+// upgraded waits until the operator of the version says that all is well.
+func (m *manifests) upgraded(version string) {
+	m.t.Helper()
+	ctx := m.within(patience)
+	m.must(product.Until(ctx, "version "+version, func() (bool, error) {
+		cr := m.resource()
+		return cr.Status.ObservedVersion == version, fmt.Errorf("it is %s", cr.Status.ObservedVersion)
+	}))
+	m.must(m.WaitAvailable(ctx, "default"))
+	if degraded := meta.FindStatusCondition(m.resource().Status.Conditions, v1beta1.ConditionDegraded); degraded.Status != metav1.ConditionFalse {
+		m.t.Errorf("Degraded: %s", degraded.Message)
+	}
+}
+
+// flawed upgrades to an image whose controller does not come up. Nobody notices but who reads the status; going back to
+// the image before heals it.
+func (m *manifests) flawed(image, back string) {
+	m.t.Helper()
+	users := m.Users(m.t.Context(), netip.AddrPortFrom(ingress, 80))
+	start := time.Now()
+	m.apply(image)
+	var degraded *metav1.Condition
+	m.must(product.Until(m.within(patience), "the status to say what is wrong", func() (bool, error) {
+		degraded = meta.FindStatusCondition(m.resource().Status.Conditions, v1beta1.ConditionDegraded)
+		return degraded.Status == metav1.ConditionTrue, fmt.Errorf("Degraded is %s", degraded.Status)
+	}))
+	took := since(start)
+	m.t.Logf("%s after kubectl apply was called Degraded is True, %s: %s", took, degraded.Reason, degraded.Message)
+	if took > told {
+		m.t.Errorf("that is later than %s", told)
+	}
+	if !strings.Contains(degraded.Message, "CrashLoopBackOff") || !strings.Contains(degraded.Message, "The speakers keep their version") {
+		m.t.Error("that does not say what is wrong")
+	}
+	if available := meta.FindStatusCondition(m.resource().Status.Conditions, v1beta1.ConditionAvailable); available.Status != metav1.ConditionTrue {
+		m.t.Errorf("Available is %s: %s", available.Status, available.Message)
+	}
+	if _, speaker := m.workloads(); speaker.Spec.Template.Spec.Containers[0].Image != back || speaker.Status.NumberReady != 3 {
+		m.t.Errorf("%d speakers are ready, of image %s", speaker.Status.NumberReady, speaker.Spec.Template.Spec.Containers[0].Image)
+	}
+	start = time.Now()
+	m.apply(back)
+	m.upgraded("v0.1.1")
+	m.t.Logf("healed %s after kubectl apply was called with the image before", since(start))
+	m.served(users)
+}
+
+// served ends the traffic, of which nothing may have been lost.
+func (m *manifests) served(users *product.Traffic) {
+	m.t.Helper()
+	for machine, fared := range users.Stop() {
+		m.t.Logf("%s: %s", machine, fared)
+		if fared.Sent < 200 || fared.Lost() > 0 {
+			m.t.Errorf("%s lost %d of %d requests", machine, fared.Lost(), fared.Sent)
+		}
+	}
+}
+
+// quiet looks at everything that the operator writes, and at what it writes for, while nothing happens.
+func (m *manifests) quiet() {
+	m.t.Helper()
+	versions := func() string {
+		return m.kubectl("get", "metallbs,serviceaccounts,rolebindings,clusterrolebindings,deployments,daemonsets,networkpolicies,ipaddresspools.metallb.io,"+
+			"configurationstates,services,validatingwebhookconfigurations,customresourcedefinitions", "-A", "-o",
+			`jsonpath={range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}`)
+	}
+	before := versions()
+	if n := strings.Count(before, "\n"); !strings.Contains(before, "MetalLB/default/metallb ") || n < 20 {
+		m.t.Fatalf("too little to look at:\n%s", before)
+	}
+	time.Sleep(*idle)
+	if after := versions(); after != before {
+		m.t.Errorf("written within %s though nothing happened: before\n%safter\n%s", *idle, before, after)
+	}
+	m.t.Logf("%d objects are as they were %s before", strings.Count(before, "\n"), *idle)
+}
+
+func (m *manifests) resource() *v1beta1.MetalLB {
+	m.t.Helper()
+	cr := &v1beta1.MetalLB{}
+	m.must(m.Get(m.t.Context(), client.ObjectKey{Namespace: "default", Name: "metallb"}, cr))
+	return cr
+}
+
+func (m *manifests) workloads() (*appsv1.Deployment, *appsv1.DaemonSet) {
+	m.t.Helper()
+	controller, speaker := &appsv1.Deployment{}, &appsv1.DaemonSet{}
+	m.must(m.Get(m.t.Context(), client.ObjectKey{Namespace: "default", Name: "controller"}, controller))
+	m.must(m.Get(m.t.Context(), client.ObjectKey{Namespace: "default", Name: "speaker"}, speaker))
+	return controller, speaker
+}
