@@ -88,7 +88,11 @@ func (s standing) describe(what string) string {
 	case s.at.desired == 0:
 		return what + " has no node to run on."
 	}
-	return fmt.Sprintf("%s: of %d pods %d are up to date and %d available.", what, s.at.desired, s.at.updated, s.at.available)
+	older := ""
+	if s.at.surplus > 0 {
+		older = fmt.Sprintf(", %d of an older specification among them", s.at.surplus)
+	}
+	return fmt.Sprintf("%s: of %d pods %d are up to date and %d available%s.", what, s.at.desired, s.at.updated, s.at.available, older)
 }
 
 func wasStuck(m *v1beta1.MetalLB) bool {

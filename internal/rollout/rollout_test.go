@@ -116,7 +116,7 @@ func TestConditions(t *testing.T) {
 		},
 		"an old controller pod that is still there is progress to come": {
 			after(0, surplus, daemonSet(3, 3, 3)),
-			want{"Available": {"True"}, "Progressing": {"True", "RollingOut"}},
+			want{"Available": {"True"}, "Progressing": {"True", "RollingOut", "of 1 pods 1 are up to date and 1 available, 1 of an older specification among them."}},
 		},
 		"speakers that wait for the controller are not said to be up to date": {
 			after(0, deployment(0, 1), daemonSet(3, 3, 3)).with(func(s *Snapshot) { s.SpeakersWait = true }),

