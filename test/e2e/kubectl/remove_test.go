@@ -35,9 +35,7 @@ var keepCRDs = []string{"-l", "app.kubernetes.io/component!=crd"}
 func (m *manifests) resourceFirst(before []string) {
 	m.t.Helper()
 	start := time.Now()
-	m.kubectl("delete", "metallb", "metallb", "-n", "default")
-	m.left("the resource", start, before, theUsers+"|"+theCRDs+"|default/(Lease/metallb-operator|EndpointSlice/metallb-.*|.*/metallb-operator.*|.*/metallb-webhook-.*)|"+
-		"ClusterRole(Binding)?/metallb-.*|ValidatingWebhookConfiguration/metallb-.*")
+	m.must(m.DeleteMetalLB(m.within(bound), "default"))
 	m.kubectl(append([]string{"delete", "-k", m.dir}, keepCRDs...)...)
 	m.left("the resource and then the operator", start, before, theUsers+"|"+theCRDs)
 	if address := m.kubectl("get", "service", "ingress", "-n", "default", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}"); address != ingress.String() {
@@ -68,7 +66,7 @@ func (m *manifests) namespaceFirst(before []string) {
 	file := filepath.Join(root, "dist", "install.yaml")
 	m.kubectl("apply", "-f", file)
 	m.kubectl("rollout", "status", "-n", "metallb-system", "deployment/metallb-operator-controller-manager", "--timeout=60s")
-	m.must(m.Apply(m.within(patience), "metallb-system", "aspera/metallb.yaml", "aspera/addresspool.yaml"))
+	m.must(m.Apply(m.within(patience), "metallb-system", "aspera/metallb.yaml"))
 	m.must(m.WaitAvailable(m.within(patience), "metallb-system"))
 	start := time.Now()
 	m.kubectl("delete", "namespace", "metallb-system")
