@@ -64,7 +64,7 @@ image: build packages ## The image, dist/metallb.tar (an OCI archive), from the 
 generate: tools ## Deep copies, CRDs, roles and docs/api.md from the types and markers in the code
 	$(TOOLS)/controller-gen object paths=./api/...
 	$(TOOLS)/controller-gen crd:maxDescLen=400 paths=./api/... output:crd:artifacts:config=config/crd/bases
-	$(TOOLS)/controller-gen rbac:roleName=metallb-operator,fileName=operator_role.yaml paths=./controllers/metallb paths=./controllers/webhook paths=./controllers/certificate output:rbac:artifacts:config=config/rbac
+	$(TOOLS)/controller-gen rbac:roleName=metallb-operator,fileName=operator_role.yaml paths=./controllers/metallb paths=./controllers/webhook paths=./controllers/certificate paths=./controllers/storageversion output:rbac:artifacts:config=config/rbac
 	$(TOOLS)/crd-ref-docs --source-path=api --config=docs/templates/crd-ref-docs.yaml --templates-dir=docs/templates \
 	  --renderer=markdown --output-path=docs/api.md --log-level=ERROR
 fmt: ## gofmt
@@ -96,7 +96,7 @@ OLM_GO     := CGO_ENABLED=0 go# with -trimpath each time: what the tools, their 
 PACKAGE    := catalog/metallb-operator
 .PHONY: bundle catalog bundle-validate olm-tools
 bundle: tools olm-tools ## bundle/ and bundle.Dockerfile, from config/manifests
-	$(TOOLS)/controller-gen rbac:roleName=metallb-operator,fileName=operator_role.yaml paths=./controllers/metallb paths=./controllers/webhook output:rbac:artifacts:config=config/manifests
+	$(TOOLS)/controller-gen rbac:roleName=metallb-operator,fileName=operator_role.yaml paths=./controllers/metallb paths=./controllers/webhook paths=./controllers/storageversion output:rbac:artifacts:config=config/manifests
 	@rm -rf $(SCRATCH) && mkdir -p $(SCRATCH)
 	cd $(SCRATCH) && $(TOOLS)/kustomize create --resources ../../config/manifests && $(TOOLS)/kustomize edit set image metallb.io/metallb=$(IMG)
 	@rm -rf bundle

@@ -11,9 +11,11 @@ import (
 	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +24,7 @@ import (
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/controllers/metallb"
+	"metallb.io/operator/controllers/storageversion"
 	"metallb.io/operator/internal/render"
 )
 
@@ -67,6 +70,11 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), apiextensionsv1.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1beta2.AddToScheme(scheme)); err != nil {
 		return err
 	}
+	recorder, stop, err := newRecorder(ctx, config, scheme, corev1.EventSource{Component: operatorLease})
+	if err != nil {
+		return err
+	}
+	defer stop()
 	objects := metallb.CacheOptions()
 	webhooks, err := newWebhooks(&f.webhook, f.namespace, &objects)
 	if err != nil {
@@ -97,12 +105,27 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 	if err := errors.Join(
 		reconciler.SetupWithManager(mgr),
 		webhooks.setUp(mgr),
+		setUpMigration(mgr, webhooks, recorder),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", synced(mgr.GetCache())),
 	); err != nil {
 		return err
 	}
 	return mgr.Start(webhooks.until(ctx))
+}
+
+// setUpMigration has what older versions stored written anew. An operator without webhooks leaves that to one that has them:
+// it does not convert.
+func setUpMigration(mgr ctrl.Manager, w *webhooks, recorder record.EventRecorder) error {
+	if w.listener == nil {
+		return nil
+	}
+	r := &storageversion.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder,
+		Ready:  func() error { return w.ready(nil) },
+		Settle: storageversion.DefaultSettle,
+	}
+	return r.SetupWithManager(mgr)
 }
 
 // workloadEnvironment is that of the operator's own pod, its image replaced where a flag says so. Outside of a pod the

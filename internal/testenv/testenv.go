@@ -4,9 +4,12 @@
 package testenv
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,6 +86,37 @@ func Namespace(t testing.TB, c client.Client, labels map[string]string) string {
 		t.Fatalf("making a namespace: %v", err)
 	}
 	return ns.Name
+}
+
+// Stored returns what etcd holds for an object as the API server has encoded it; the key is, say,
+// "metallb.io/bgppeers/<namespace>/<name>". It fails the test if there is nothing.
+func Stored(t testing.TB, key string) string {
+	t.Helper()
+	cluster.Lock()
+	address := cluster.env.ControlPlane.Etcd.URL.String()
+	cluster.Unlock()
+	// etcd's gateway takes and gives JSON, with keys and values in base64, which is how Go writes bytes.
+	body, err := json.Marshal(map[string][]byte{"key": []byte("/registry/" + key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, address+"/v3/kv/range", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	var found struct{ KVs []struct{ Value []byte } }
+	if err := json.NewDecoder(answer.Body).Decode(&found); err != nil {
+		t.Fatalf("etcd answered %s: %v", answer.Status, err)
+	}
+	if len(found.KVs) != 1 {
+		t.Fatalf("etcd has %d values for %s (%s)", len(found.KVs), key, answer.Status)
+	}
+	return string(found.KVs[0].Value)
 }
 
 // Root returns the project's directory: the nearest one upwards that holds go.mod.
