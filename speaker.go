@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -160,7 +161,7 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	defer ipv4.Close()
 	defer ipv6.Close()
 	secret := filepath.Join(f.secretAt, "secretkey")
-	group, err := members.Start(members.Config{
+	group, err := join(ctx, members.Config{
 		Node: f.nodeName, Instance: f.podName, Address: gossip, Secret: readSecret(secret, log), Timing: f.timing, Log: log,
 	})
 	if err != nil {
@@ -208,6 +209,31 @@ func runAll(ctx, background context.Context, main func(context.Context) error, o
 	end()
 	wg.Wait()
 	return errors.Join(append(errs, err)...)
+}
+
+// portPatience is how long a speaker waits for the gossip's port. The kubelet, which has no answer from it until then, may end
+// it earlier.
+const portPatience = 5 * time.Minute
+
+// join becomes a member. While a speaker of another installation holds the port on this node, it waits: who is started anew
+// only when the kubelet has waited, for longer each time, comes too late when that one goes.
+func join(ctx context.Context, c members.Config) (*members.Members, error) {
+	patience, cancel := context.WithTimeout(ctx, portPatience)
+	defer cancel()
+	for waiting := false; ; waiting = true {
+		group, err := members.Start(c)
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return group, err
+		}
+		if !waiting {
+			c.Log.Warn("waiting for the port of the gossip, which another program on this node holds: is there another installation?", "address", c.Address)
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-patience.Done():
+			return nil, err
+		}
+	}
 }
 
 // readSecret returns the key of the gossip as it is now; nothing where there is none yet.

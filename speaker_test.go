@@ -11,8 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"metallb.io/operator/speaker/members"
 )
 
 func TestSpeakerFlags(t *testing.T) {
@@ -154,4 +157,33 @@ func TestRunAll(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A speaker starts beside one of another installation, which shares no port, and is a member as soon as that one has gone.
+func TestASpeakerWaitsForThePortOfTheGossip(t *testing.T) {
+	other, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := members.Config{Node: "a", Instance: "b", Address: other.Addr().(*net.TCPAddr).AddrPort(), Log: slog.New(slog.DiscardHandler)}
+	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := join(short, config); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("told to stop while it waits: %v", err)
+	}
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		_ = other.Close()
+	}()
+	began := time.Now()
+	group, err := join(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < 250*time.Millisecond || took > 5*time.Second {
+		t.Errorf("it joined after %s", took)
+	}
+	if err := group.Close(); err != nil {
+		t.Error(err)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -90,7 +91,7 @@ func (r *Reconciler) remember(key objectKey, desired string, after client.Object
 }
 
 // unlabelled looks for an object that is not in the cache because it lacks the operator's labels. It returns nil if there
-// is none, and an error if the one that is there is somebody else's.
+// is none (any more), and an error if the one that is there is somebody else's.
 func (r *Reconciler) unlabelled(ctx context.Context, desired render.Object) (client.Object, error) {
 	live := emptyLike(desired)
 	err := r.Live.Get(ctx, client.ObjectKeyFromObject(desired), live)
@@ -101,10 +102,29 @@ func (r *Reconciler) unlabelled(ctx context.Context, desired render.Object) (cli
 		return nil, err
 	}
 	applied := slices.ContainsFunc(live.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool { return e.Manager == render.Manager })
-	if applied || live.GetLabels()["app"] == "metallb" { // the latter: left by an installation of another kind, and taken over
-		return live, nil
+	if !applied && live.GetLabels()["app"] != "metallb" {
+		return nil, rollout.ErrForeign
 	}
-	return nil, rollout.ErrForeign
+	if template := podTemplate(live); template != nil && holdsPorts(template) {
+		return nil, r.displace(ctx, live)
+	}
+	return live, nil // left by an installation of another kind, and taken over
+}
+
+// displace removes a workload that another installation left. It cannot become ours in a rolling update: its speakers hold
+// ports of their nodes, so that none of ours could start beside them, and the update would wait for ever; and two
+// controllers of different kinds would give addresses.
+func (r *Reconciler) displace(ctx context.Context, live client.Object) error {
+	if err := r.remove(ctx, live); err != nil {
+		return err
+	}
+	log.FromContext(ctx).Info("removed a workload of another installation, to replace it", "object", client.ObjectKeyFromObject(live))
+	return nil
+}
+
+// holdsPorts tells whether the pods say which ports they listen on: none of ours do.
+func holdsPorts(template *corev1.PodTemplateSpec) bool {
+	return slices.ContainsFunc(template.Spec.Containers, func(c corev1.Container) bool { return len(c.Ports) > 0 })
 }
 
 // makeWay prepares a live object for being applied: one whose immutable fields are wrong is removed, and what others have
@@ -139,12 +159,17 @@ func emptyLike(desired render.Object) client.Object {
 	return o
 }
 
-func isWorkload(o client.Object) bool {
-	switch o.(type) {
-	case *appsv1.Deployment, *appsv1.DaemonSet:
-		return true
+func isWorkload(o client.Object) bool { return podTemplate(o) != nil }
+
+// podTemplate is that of a workload, nil for all else.
+func podTemplate(o client.Object) *corev1.PodTemplateSpec {
+	switch o := o.(type) {
+	case *appsv1.Deployment:
+		return &o.Spec.Template
+	case *appsv1.DaemonSet:
+		return &o.Spec.Template
 	}
-	return false
+	return nil
 }
 
 func immutableDiffers(desired render.Object, live client.Object) bool {
