@@ -228,7 +228,8 @@ func over(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }
 
-// hasSuccessor reports whether there is a younger speaker on this node, which is to take over.
+// hasSuccessor reports whether there is a younger speaker on this node, which is to take over, and which is probed at the
+// same address: one of another specification has its own, and whether it comes up says nothing of this one.
 func (in *inputs) hasSuccessor() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -237,11 +238,21 @@ func (in *inputs) hasSuccessor() bool {
 		return false
 	}
 	for _, p := range in.pods {
-		if p.Spec.NodeName == in.node && !over(p) && p.DeletionTimestamp == nil && own.CreationTimestamp.Before(&p.CreationTimestamp) {
+		if p.Spec.NodeName == in.node && !over(p) && p.DeletionTimestamp == nil && own.CreationTimestamp.Before(&p.CreationTimestamp) && probedAt(p) == probedAt(own) {
 			return true
 		}
 	}
 	return false
+}
+
+// probedAt is the host that a pod's readiness is asked of; empty where that is the pod's own address.
+func probedAt(p *corev1.Pod) string {
+	for _, c := range p.Spec.Containers {
+		if c.ReadinessProbe != nil && c.ReadinessProbe.HTTPGet != nil {
+			return c.ReadinessProbe.HTTPGet.Host
+		}
+	}
+	return ""
 }
 
 // changeConfig notes that the configuration must be read again.

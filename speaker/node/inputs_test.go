@@ -140,18 +140,27 @@ func TestPeersAreTheAddressesOfTheSpeakersNodesInOurFamily(t *testing.T) {
 	}
 }
 
+// probed makes a pod's readiness be asked of a host.
+func probed(host string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.Containers = []corev1.Container{{Name: "speaker", ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Host: host}}}}}
+	}
+}
+
 func TestHasSuccessor(t *testing.T) {
-	old := testPod("speaker-old", "node-1", 100, nil)
+	old := testPod("speaker-old", "node-1", 100, probed("127.64.0.1"))
 	for name, c := range map[string]struct {
 		pods []*corev1.Pod
 		want bool
 	}{
-		"alone":                    {nil, false},
-		"a younger one beside":     {[]*corev1.Pod{testPod("new", "node-1", 200, nil)}, true},
-		"an older one beside":      {[]*corev1.Pod{testPod("older", "node-1", 50, nil)}, false},
-		"a younger one elsewhere":  {[]*corev1.Pod{testPod("new", "node-2", 200, nil)}, false},
-		"a younger one that ended": {[]*corev1.Pod{testPod("new", "node-1", 200, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })}, false},
+		"alone":                {nil, false},
+		"a younger one beside": {[]*corev1.Pod{testPod("new", "node-1", 200, probed("127.64.0.1"))}, true},
+		"a younger one beside that is probed elsewhere": {[]*corev1.Pod{testPod("new", "node-1", 200, probed("127.64.0.2"))}, false},
+		"an older one beside":                           {[]*corev1.Pod{testPod("older", "node-1", 50, probed("127.64.0.1"))}, false},
+		"a younger one elsewhere":                       {[]*corev1.Pod{testPod("new", "node-2", 200, probed("127.64.0.1"))}, false},
+		"a younger one that ended":                      {[]*corev1.Pod{testPod("new", "node-1", 200, func(p *corev1.Pod) { probed("127.64.0.1")(p); p.Status.Phase = corev1.PodFailed })}, false},
 		"a younger one that is being deleted": {[]*corev1.Pod{testPod("new", "node-1", 200, func(p *corev1.Pod) {
+			probed("127.64.0.1")(p)
 			now := metav1.NewTime(time.Unix(300, 0))
 			p.DeletionTimestamp = &now
 		})}, false},
@@ -185,7 +194,7 @@ func TestStripKeepsWhatIsRead(t *testing.T) {
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady}, {Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue}},
 			Images:     []corev1.ContainerImage{{SizeBytes: 1}},
 		}}
-	pod := testPod("a", "node-1", 1, nil, "192.0.2.1")
+	pod := testPod("a", "node-1", 1, probed("127.64.0.1"), "192.0.2.1")
 	put := func(in *inputs, svc, slice, node, pod any) {
 		in.setService(svc.(*corev1.Service))
 		in.setSlice(slice.(*discoveryv1.EndpointSlice))
@@ -209,6 +218,9 @@ func TestStripKeepsWhatIsRead(t *testing.T) {
 	}
 	if a, b := full.peers(), stripped.peers(); !reflect.DeepEqual(a, b) {
 		t.Errorf("peers %v, stripped %v", a, b)
+	}
+	if host := probedAt(less(pod).(*corev1.Pod)); host != "127.64.0.1" {
+		t.Errorf("probed at %q when stripped", host)
 	}
 	if svc.Annotations["kubectl.kubernetes.io/last-applied-configuration"] == "" {
 		t.Error("stripping changed the object that it was given")

@@ -186,8 +186,10 @@ func (n *Node) Healthy() error {
 
 // Ready returns an error that says what this node's speaker still lacks for announcing.
 //
-// During an upgrade two pods of one node answer the same probe, whichever the kernel chooses. So the older one is as
-// ready as the newer one is, of which it knows that it exists from the API server and that it is ready by gossip.
+// Two pods of one specification on one node (`kubectl rollout restart`) answer the same probe, whichever the kernel
+// chooses. So the older one is as ready as the newer one is, of which it knows that it exists from the API server and that
+// it is ready by gossip. In an upgrade each has an address of its own, and the older one stays ready: Kubernetes would
+// remove it otherwise.
 func (n *Node) Ready() error {
 	n.mu.Lock()
 	err := n.ready

@@ -105,10 +105,14 @@ func strip(o any) (any, error) {
 		}
 		return out, nil
 	case *corev1.Pod:
-		return &corev1.Pod{
+		out := &corev1.Pod{
 			ObjectMeta: metadata(x.ObjectMeta, nil), Spec: corev1.PodSpec{NodeName: x.Spec.NodeName},
 			Status: corev1.PodStatus{Phase: x.Status.Phase, HostIPs: x.Status.HostIPs},
-		}, nil
+		}
+		for _, c := range x.Spec.Containers {
+			out.Spec.Containers = append(out.Spec.Containers, corev1.Container{Name: c.Name, ReadinessProbe: c.ReadinessProbe})
+		}
+		return out, nil
 	default:
 		return o, nil
 	}
