@@ -33,6 +33,7 @@ const operatorLease = "metallb-operator"
 
 type operatorFlags struct {
 	image, namespace, pod        string
+	condition                    string
 	probeAddress, metricsAddress string
 	leaderElect, policies        bool
 	metrics                      metricsFlags
@@ -44,6 +45,7 @@ func operatorCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logge
 	fs.StringVar(&f.image, "image", "", "image of the workloads; by default the one that the operator's own pod runs")
 	fs.StringVar(&f.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "the operator's own namespace (env POD_NAMESPACE)")
 	fs.StringVar(&f.pod, "pod-name", os.Getenv("POD_NAME"), "name of the operator's own pod (env POD_NAME)")
+	fs.StringVar(&f.condition, "operator-condition", os.Getenv("OPERATOR_CONDITION_NAME"), "name of the OperatorCondition in its own namespace that tells OLM when not to upgrade (env OPERATOR_CONDITION_NAME, which OLM sets); empty: none")
 	fs.BoolVar(&f.leaderElect, "leader-elect", true, "let one replica work at a time: the one that holds the Lease "+operatorLease+" in its namespace")
 	fs.StringVar(&f.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
 	fs.StringVar(&f.metricsAddress, "metrics-bind-address", ":9120", "address of /metrics; 0: none")
@@ -101,7 +103,8 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 	if env, err = metallb.Discover(ctx, mgr.GetAPIReader(), mgr.GetRESTMapper(), servicePort(), env); err != nil {
 		return err
 	}
-	reconciler := &metallb.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Environment: env, Version: version}
+	reconciler := &metallb.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Environment: env, Version: version,
+		OperatorCondition: client.ObjectKey{Namespace: f.namespace, Name: f.condition}}
 	if err := errors.Join(
 		reconciler.SetupWithManager(mgr),
 		webhooks.setUp(mgr),

@@ -20,7 +20,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/internal/render"
@@ -44,6 +46,8 @@ type Reconciler struct {
 	Environment render.Environment
 	// Version of the operator, which the status tells.
 	Version string
+	// OperatorCondition is where OLM is told whether the next version may be installed; no name: OLM does not run the operator.
+	OperatorCondition types.NamespacedName
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 
@@ -54,6 +58,8 @@ type Reconciler struct {
 	// upgraded is the image that the speakers were last brought to.
 	upgraded string
 	pods     looked
+
+	toOLM voice
 }
 
 // CacheOptions restricts a cache to what the Reconciler reads: of objects, those with the operator's label.
@@ -103,7 +109,19 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.Environment.OpenShift {
 		b = b.Watches(newSCC(), all)
 	}
+	if r.OperatorCondition.Name != "" {
+		if err := mgr.Add(manager.RunnableFunc(r.leaveUpgradeable)); err != nil {
+			return err
+		}
+		b = b.WatchesRawSource(source.Func(once)) // OLM is told though there is no MetalLB resource
+	}
 	return b.Complete(r)
+}
+
+// once asks for one pass.
+func once(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	queue.Add(reconcile.Request{})
+	return nil
 }
 
 // ofNamespace asks for a pass if the namespace holds a MetalLB resource.
@@ -144,7 +162,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		}
 	}
 	statusErr := r.report(ctx, s, known, now)
-	if err := errors.Join(pruneErr, err, statusErr); err != nil {
+	olmErr := r.tellOLM(ctx, rollout.Upgradeable(known), now)
+	if err := errors.Join(pruneErr, err, statusErr, olmErr); err != nil {
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{RequeueAfter: again}, nil

@@ -72,6 +72,7 @@ type cluster struct {
 	admin         *rest.Config
 	times         []time.Duration // that restored took
 	environment   render.Environment
+	atOLM         types.NamespacedName // where its operators tell OLM whether to upgrade
 }
 
 // newCluster returns the cluster, without any MetalLB resource, and sees to it that none is left.
@@ -253,7 +254,7 @@ func (c *cluster) start(t *testing.T, change ...func(*ctrl.Options)) *operator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Environment: c.environment, Version: "v9"}
+	r := &Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Environment: c.environment, Version: "v9", OperatorCondition: c.atOLM}
 	if err := r.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
