@@ -211,6 +211,8 @@ type Fared struct {
 	Sent, Unconnected, Unanswered int
 	// Outage is the longest time from an answered request to the next, or to the end.
 	Outage time.Duration
+	// Failed are the requests without an answer.
+	Failed []Request
 }
 
 // Lost is the number of requests without an answer.
@@ -222,11 +224,36 @@ func (f Fared) String() string {
 		f.Sent, f.Unconnected, f.Unanswered, f.Outage.Round(time.Millisecond))
 }
 
+// Failures says when the requests failed and why, those with the same cause in a row together.
+func (f Fared) Failures() string {
+	var b strings.Builder
+	for i := 0; i < len(f.Failed); {
+		first, n := f.Failed[i], 1
+		for i+n < len(f.Failed) && cause(f.Failed[i+n]) == cause(first) && f.Failed[i+n].Sent.Sub(f.Failed[i+n-1].Sent) < try {
+			n++
+		}
+		fmt.Fprintf(&b, "%s to %s: %d times %s\n", first.Sent.Format("15:04:05.000"), f.Failed[i+n-1].Sent.Format("15:04:05.000"), n, cause(first))
+		i += n
+	}
+	return b.String()
+}
+
+// cause of a failure, without the ports that differ with each request.
+func cause(r Request) string {
+	if failed := new(net.OpError); errors.As(r.Err, &failed) {
+		return fmt.Sprintf("%s: %v", failed.Op, failed.Err)
+	}
+	return fmt.Sprint(r.Err)
+}
+
 // How tells how a stream fared.
 func How(stream []Request) Fared {
 	f := Fared{Sent: len(stream)}
 	var last time.Time
 	for _, r := range stream {
+		if r.Answer == "" {
+			f.Failed = append(f.Failed, r)
+		}
 		switch {
 		case r.Answer != "":
 			if !last.IsZero() {
