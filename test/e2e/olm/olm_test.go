@@ -48,15 +48,19 @@ func TestLifeWithOLM(t *testing.T) {
 	p, err := product.On(cluster)
 	must(t, err)
 	o := install(t, p)
-	catalog := publish(t, o)
+	l := &life{OLM: o, catalog: publish(t, o)}
 	before := everything(t, o)
-	history := subscribe(t, o)
-	address := aspera(t, o)
-	stillSucceeded(t, history, csv, time.Minute)
-	oneHealthyPod(t, o)
+	l.subscribe(t)
+	l.address = aspera(t, o)
+	next := makeVersion(t, o, 1, product.Flaw{})
+	broken := makeVersion(t, o, 2, product.Flaw{Role: "speaker", How: "unready"})
 	admission(t, o)
-	next := upgrade(t, o, history, catalog, address)
-	remove(t, o, history, next, address)
+	stillSucceeded(t, l.history, csv, unrest)
+	oneHealthyPod(t, o)
+	l.upgrade(t, next)
+	l.breaks(t, broken, next)
+	l.rollback(t, broken, next)
+	l.remove(t, next)
 	must(t, o.DeleteMetalLB(within(t, patience), metallbNamespace)) // nothing of it waits for the operator
 	left(t, o, before)
 }
@@ -97,9 +101,13 @@ func publish(t *testing.T, o *OLM) Catalog {
 }
 
 // subscribe makes what a user makes, with kubectl, and waits until the operator runs.
-func subscribe(t *testing.T, o *OLM) *History {
+func (l *life) subscribe(t *testing.T) {
 	t.Helper()
-	history, err := o.Watch(t.Context(), operatorNamespace)
+	o := l.OLM
+	var err error
+	l.history, err = o.Watch(t.Context(), operatorNamespace)
+	must(t, err)
+	l.conditions, err = o.WatchConditions(t.Context(), operatorNamespace)
 	must(t, err)
 	ctx := within(t, patience)
 	_, err = o.Kubectl(ctx, "create", "-f", "testdata/namespace.yaml")
@@ -107,9 +115,9 @@ func subscribe(t *testing.T, o *OLM) *History {
 	start := time.Now()
 	_, err = o.Kubectl(ctx, "create", "-f", "testdata/subscription.yaml")
 	must(t, err)
-	succeeded, err := history.WaitPhase(ctx, csv, "Succeeded", 0)
+	succeeded, err := l.history.WaitPhase(ctx, csv, "Succeeded", 0)
 	must(t, err)
-	t.Logf("Succeeded %s after the Subscription was made:\n%s", succeeded.Sub(start).Round(10*time.Millisecond), history)
+	t.Logf("Succeeded %s after the Subscription was made:\n%s", succeeded.Sub(start).Round(10*time.Millisecond), l.history)
 
 	must(t, o.WaitRollout(ctx, operatorNamespace, operatorDeployment))
 	pods := &corev1.PodList{}
@@ -121,10 +129,9 @@ func subscribe(t *testing.T, o *OLM) *History {
 			t.Error("the operator makes certificates itself")
 		}
 	}
-	out, err := o.Kubectl(ctx, "get", "csv", "-n", operatorNamespace)
+	_, err = l.conditions.Wait(ctx, csv, "True", "AsExpected", start) // without any MetalLB resource
 	must(t, err)
-	t.Logf("kubectl get csv\n%s", out)
-	return history
+	l.show(t, "get", "csv", "-n", operatorNamespace)
 }
 
 // aspera makes the setup of a user of IBM Aspera HSTS and returns its Service's address, which answers.

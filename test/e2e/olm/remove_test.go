@@ -33,13 +33,14 @@ func everything(t *testing.T, o *OLM) (names []string) {
 }
 
 // remove unsubscribes as OLM's users do. The load balancer serves on: it is the MetalLB resource's, which goes later.
-func remove(t *testing.T, o *OLM, history *History, installed string, address netip.Addr) {
+func (l *life) remove(t *testing.T, installed version) {
 	t.Helper()
+	o := l.OLM
 	ctx := within(t, patience)
 	start := time.Now()
 	_, err := o.Kubectl(ctx, "delete", "subscription", subscription, "-n", operatorNamespace)
 	must(t, err)
-	_, err = o.Kubectl(ctx, "delete", "csv", installed, "-n", operatorNamespace)
+	_, err = o.Kubectl(ctx, "delete", "csv", installed.csv, "-n", operatorNamespace)
 	must(t, err)
 	must(t, product.Until(ctx, "the operator and its webhooks to go", func() (bool, error) {
 		out, err := o.Kubectl(ctx, "get", "deployments,pods,services,secrets,csv,installplans", "-n", operatorNamespace, "-o", "name")
@@ -47,10 +48,10 @@ func remove(t *testing.T, o *OLM, history *History, installed string, address ne
 		return err == nil && out == "" && n == 0, fmt.Errorf("%d webhook configurations and %s: %w", n, strings.Fields(out), err)
 	}))
 	t.Logf("operator and webhooks are gone %s after Subscription and CSV were deleted", since(start))
-	if last, err := history.Last(installed); err != nil || last.Phase != gone {
+	if last, err := l.history.Last(installed.csv); err != nil || last.Phase != gone {
 		t.Errorf("the ClusterServiceVersion went without a word: %s, %v", last, err)
 	}
-	if _, err := o.Answer(ctx, lab.Client, "tcp", netip.AddrPortFrom(address, 33001)); err != nil {
+	if _, err := o.Answer(ctx, lab.Client, "tcp", netip.AddrPortFrom(l.address, 33001)); err != nil {
 		t.Errorf("without the operator the Service does not answer: %v", err)
 	}
 }

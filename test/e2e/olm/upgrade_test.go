@@ -1,13 +1,9 @@
 package olm
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,66 +17,70 @@ import (
 // settled is how long a ClusterServiceVersion must stay Succeeded after an upgrade.
 const settled = 15 * time.Second
 
-// upgrade publishes a next version of the operator in the catalog, which the Subscription follows, and returns its name.
-// Meanwhile the Service answers every request.
-func upgrade(t *testing.T, o *OLM, history *History, catalog Catalog, address netip.Addr) string {
-	t.Helper()
-	ctx := within(t, 2*patience)
-	next, dir := nextBundle(t)
-	image, err := o.AddBundle(ctx, dir)
-	must(t, err)
-	catalog, err = o.Extend(ctx, catalog, dir, image, csv)
-	must(t, err)
-
-	traffic, stop := context.WithCancel(ctx)
-	users := o.Users(traffic, netip.AddrPortFrom(address, 33001))
-	refused := make(chan outage, 1)
-	go func() { refused <- admissionOutage(traffic, o) }()
-	start := time.Now()
-	must(t, o.Publish(ctx, catalog))
-	t.Logf("the next version is published after %s", since(start))
-	_, err = history.WaitPhase(ctx, next, "Succeeded", 0)
-	must(t, err)
-	succeeded := stillSucceeded(t, history, next, settled)
-	stop()
-	sent := users.Stop()
-	t.Logf("%s Succeeded for good %s after its publication began:\n%s", next, succeeded.Sub(start).Round(100*time.Millisecond), lines(history.Since(start)))
-	if last, err := history.Last(csv); err != nil || last.Phase != gone {
-		t.Errorf("%s is still there: %s, %v", csv, last, err)
-	}
-	must(t, o.WaitRollout(ctx, operatorNamespace, operatorDeployment))
-	for machine, fared := range sent {
-		t.Logf("%s: %s", machine, fared)
-		if fared.Sent < 200 || fared.Lost() > 0 {
-			t.Errorf("%s lost %d of %d requests while the operator was upgraded", machine, fared.Lost(), fared.Sent)
-		}
-	}
-	out := <-refused
-	t.Logf("admission: %d requests, %d without an answer of the operator's, over at most %s", out.made, out.failed, out.longest.Round(100*time.Millisecond))
-	return next
+// life is what the operator's life leaves traces in.
+type life struct {
+	*OLM
+	history    *History
+	conditions *Conditions
+	catalog    Catalog
+	address    netip.Addr // of a Service
 }
 
-// nextBundle makes a bundle of the next patch version, of the same operator, and returns its name and its directory.
-func nextBundle(t *testing.T) (name, dir string) {
+// offer publishes a next version in the catalog, which the Subscription follows, and waits until OLM has installed it.
+func (l *life) offer(t *testing.T, next version, after string) (succeeded time.Time) {
 	t.Helper()
-	dir = filepath.Join(t.TempDir(), "bundle")
-	must(t, os.CopyFS(dir, os.DirFS(projectDir(t, "bundle"))))
-	file := filepath.Join(dir, "manifests/metallb-operator.clusterserviceversion.yaml")
-	text, err := os.ReadFile(file)
+	ctx := within(t, 2*patience)
+	start := time.Now()
+	var err error
+	l.catalog, err = l.Extend(ctx, l.catalog, next.dir, next.bundle, after)
 	must(t, err)
-	_, version, _ := strings.Cut(csv, ".v")
-	var major, minor, patch int
-	_, err = fmt.Sscanf(version, "%d.%d.%d", &major, &minor, &patch)
+	must(t, l.Publish(ctx, l.catalog))
+	t.Logf("%s is published after %s", next.csv, since(start))
+	succeeded, err = l.history.WaitPhase(ctx, next.csv, "Succeeded", 0)
 	must(t, err)
-	later := fmt.Sprintf("%d.%d.%d", major, minor, patch+1)
-	name = strings.TrimSuffix(csv, version) + later
-	changed := bytes.ReplaceAll(text, []byte("\n  name: "+csv+"\n"), []byte("\n  name: "+name+"\n"))
-	changed = bytes.ReplaceAll(changed, []byte("\n  version: "+version+"\n"), []byte("\n  version: "+later+"\n  replaces: "+csv+"\n"))
-	if bytes.Count(changed, []byte(later)) != 2 {
-		t.Fatalf("%s is not made of %s", name, file)
+	t.Logf("%s first Succeeded %s after its publication began", next.csv, succeeded.Sub(start).Round(100*time.Millisecond))
+	return succeeded
+}
+
+// upgrade has OLM install the next version, which replaces the operator, the controller and every speaker. Meanwhile the
+// Service answers every request.
+func (l *life) upgrade(t *testing.T, next version) {
+	t.Helper()
+	start := time.Now()
+	lossless := l.traffic(t)
+	admission := l.admissionOutage(t)
+	l.offer(t, next, csv)
+	rolledOut(t, l.OLM, next)
+	t.Logf("controller and speakers are of %s %s after its publication began", next.number, since(start))
+	for _, want := range []struct {
+		status metav1.ConditionStatus
+		reason string
+	}{{"False", "RollingOut"}, {"True", "AsExpected"}} {
+		_, err := l.conditions.Wait(within(t, patience), next.csv, want.status, want.reason, start)
+		must(t, err)
 	}
-	must(t, os.WriteFile(file, changed, 0o644))
-	return name, dir
+	stillSucceeded(t, l.history, next.csv, settled)
+	lossless("while operator, controller and speakers were upgraded")
+	t.Logf("admission: %s", admission())
+	t.Logf("what OLM did:\n%sand knew:\n%s", lines(l.history.Since(start)), l.conditions.Since(start))
+	if last, err := l.history.Last(csv); err != nil || last.Phase != gone {
+		t.Errorf("%s is still there: %s, %v", csv, last, err)
+	}
+	oneHealthyPod(t, l.OLM)
+}
+
+// traffic begins to send requests to the Service. What it returns ends that, and fails the test if one was lost.
+func (l *life) traffic(t *testing.T) (lossless func(when string)) {
+	users := l.Users(t.Context(), netip.AddrPortFrom(l.address, 33001))
+	return func(when string) {
+		t.Helper()
+		for machine, fared := range users.Stop() {
+			t.Logf("%s %s: %s", machine, when, fared)
+			if fared.Sent < 200 || fared.Lost() > 0 {
+				t.Errorf("%s lost %d of %d requests %s:\n%s", machine, fared.Lost(), fared.Sent, when, fared.Failures())
+			}
+		}
+	}
 }
 
 // outage is how a stream of requests fared.
@@ -89,13 +89,28 @@ type outage struct {
 	longest      time.Duration // from the first of a row of failures to the next answer
 }
 
-// admissionOutage asks the operator's webhooks about a pool that is wrong, ten times a second until ctx ends.
-func admissionOutage(ctx context.Context, o *OLM) (seen outage) {
+func (o outage) String() string {
+	return fmt.Sprintf("%d requests, %d without an answer of the operator's, over at most %s", o.made, o.failed, o.longest.Round(100*time.Millisecond))
+}
+
+// admissionOutage asks the operator's webhooks about a pool that is wrong, ten times a second. What it returns ends that
+// and says how it went.
+func (l *life) admissionOutage(t *testing.T) (ended func() string) {
+	ctx, stop := context.WithCancel(t.Context())
+	result := make(chan outage, 1)
+	go func() { result <- l.askAdmission(ctx) }()
+	return func() string {
+		stop()
+		return (<-result).String()
+	}
+}
+
+func (l *life) askAdmission(ctx context.Context) (seen outage) {
 	wrong := &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Namespace: metallbNamespace, Name: "wrong"},
 		Spec: v1beta1.IPAddressPoolSpec{Addresses: []string{"198.51.100.0/28", "198.51.100.1/32"}}}
 	var down time.Time
 	for ctx.Err() == nil {
-		err := o.Create(ctx, wrong.DeepCopy(), client.DryRunAll)
+		err := l.Create(ctx, wrong.DeepCopy(), client.DryRunAll)
 		if ctx.Err() != nil {
 			break
 		}

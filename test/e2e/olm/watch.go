@@ -40,41 +40,47 @@ const gone = "gone"
 
 // Watch records the phases in a namespace until ctx ends. Copies of those in other namespaces are not looked at.
 func (o *OLM) Watch(ctx context.Context, namespace string) (*History, error) {
+	h := &History{}
+	return h, o.watch(ctx, "v1alpha1", "clusterserviceversions", namespace, h.add)
+}
+
+// watch hands on the events of a kind of OLM's in a namespace until ctx ends. A watch that ends before is an event of the
+// type Error.
+func (o *OLM) watch(ctx context.Context, version, resource, namespace string, to func(watch.Event)) error {
 	config, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	config.WarningHandlerWithContext = rest.NoWarnings{}
 	c, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	events, err := c.Resource(schema.GroupVersionResource{Group: "operators.coreos.com", Version: "v1alpha1", Resource: "clusterserviceversions"}).
+	events, err := c.Resource(schema.GroupVersionResource{Group: "operators.coreos.com", Version: version, Resource: resource}).
 		Namespace(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: "!olm.copiedFrom"})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	h := &History{}
 	go func() {
 		defer events.Stop()
 		for e := range events.ResultChan() {
-			h.add(e)
+			to(e)
 		}
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if ctx.Err() == nil && h.err == nil {
-			h.err = fmt.Errorf("the watch of ClusterServiceVersions ended")
+		if ctx.Err() == nil {
+			to(watch.Event{Type: watch.Error, Object: &metav1.Status{Message: "it ended"}})
 		}
 	}()
-	return h, nil
+	return nil
 }
 
 func (h *History) add(e watch.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	csv, is := e.Object.(*unstructured.Unstructured)
-	if !is {
+	if !is && h.err == nil {
 		h.err = fmt.Errorf("the watch of ClusterServiceVersions: %v", e.Object)
+	}
+	if !is {
 		return
 	}
 	text := func(field string) string {
