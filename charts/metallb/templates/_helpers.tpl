@@ -22,6 +22,18 @@
 {{- if $said -}}{{- fail (printf "\n%s\n(docs/helm.md has all keys)" (join "\n" $said)) -}}{{- end -}}
 {{- end }}
 
+{{/* Fails in an upgrade of a release of MetalLB's chart: that has the CRDs among its templates, and Helm would delete them, with all
+     pools, since this chart has not. Helm finds no objects, and this says nothing, where it does not ask a cluster. */}}
+{{- define "metallb.keepCRDs" -}}
+{{- if .Release.IsUpgrade -}}
+  {{- $crd := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "ipaddresspools.metallb.io" -}}
+  {{- $of := ($crd.metadata).annotations | default dict -}}
+  {{- if and (eq (get $of "meta.helm.sh/release-name") .Release.Name) (eq (get $of "meta.helm.sh/release-namespace") .Release.Namespace) -}}
+    {{- fail (printf "\nThe release %s is one of MetalLB's chart, to which the CRDs belong: this upgrade would delete them, and with them all pools. See \"From a running installation\" in docs/coming-from-metallb.md." .Release.Name) -}}
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* The level of controller and speakers: where they have one each, the one that says more. */}}
 {{- define "metallb.logLevel" -}}
 {{- $said := list (.Values.controller).logLevel (.Values.speaker).logLevel | compact -}}
