@@ -1,5 +1,5 @@
-// Package testenv gives integration tests a real kube-apiserver and etcd with the project's CRDs. It owns their start
-// and their end, and is imported by tests only. There is no controller-manager behind the API server: no garbage
+// Package testenv gives integration tests and benchmarks a real kube-apiserver and etcd with the project's CRDs. It owns
+// their start and their end, and is imported by tests and bench only. There is no controller-manager behind the API server: no garbage
 // collection, no pods, no ServiceAccount tokens; a test patches what such a controller would report.
 package testenv
 
@@ -29,10 +29,24 @@ const AssetsVariable = "KUBEBUILDER_ASSETS"
 var cluster struct {
 	sync.Mutex
 	running bool // Run is on the stack and will stop what is started
-	env     *envtest.Environment
-	guard   *guard
-	config  *rest.Config
+	server  *Server
 	err     error
+}
+
+// Server is an API server with its etcd.
+type Server struct {
+	config *rest.Config
+	env    *envtest.Environment
+	guard  *guard
+}
+
+// Config returns an administrator's access, without a limit of its own.
+func (s *Server) Config() *rest.Config { return rest.CopyConfig(s.config) }
+
+// Stop ends both and removes their files.
+func (s *Server) Stop() error {
+	s.guard.dismiss()
+	return s.env.Stop()
 }
 
 // Run runs the tests of a package and stops the API server afterwards, if one of them has asked for it. It is for TestMain:
@@ -65,16 +79,13 @@ func Config(t testing.TB) *rest.Config {
 	if !cluster.running {
 		t.Fatal("testenv: TestMain must call testenv.Run, which stops the API server")
 	}
-	if cluster.env == nil && cluster.err == nil {
-		cluster.env, cluster.config, cluster.err = start()
-		if cluster.err == nil {
-			cluster.guard, cluster.err = newGuard(cluster.env)
-		}
+	if cluster.server == nil && cluster.err == nil {
+		cluster.server, cluster.err = Start()
 	}
 	if cluster.err != nil {
 		t.Fatalf("starting the API server: %v", cluster.err)
 	}
-	return rest.CopyConfig(cluster.config)
+	return cluster.server.Config()
 }
 
 // Namespace makes a namespace with a name that no other test has and with the given labels. It lives as long as the
@@ -155,10 +166,15 @@ func missing() string {
 	return ""
 }
 
-func start() (*envtest.Environment, *rest.Config, error) {
+// Start starts an API server for a program that is no test. Whoever calls it stops it; if the program ends without doing so,
+// both servers end all the same. The error says what is missing.
+func Start() (*Server, error) {
+	if reason := missing(); reason != "" {
+		return nil, errors.New(reason)
+	}
 	root, err := Root()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	env := &envtest.Environment{
 		CRDDirectoryPaths:     []string{filepath.Join(root, "config", "crd", "bases")},
@@ -169,21 +185,24 @@ func start() (*envtest.Environment, *rest.Config, error) {
 	args.Set("service-cluster-ip-range", "10.96.0.0/16,fd00:10:96::/112")
 	config, err := env.Start()
 	if err != nil {
-		return nil, nil, errors.Join(err, env.Stop())
+		return nil, errors.Join(err, env.Stop())
 	}
 	config.QPS, config.Burst = -1, -1 // a test waits for the server, never for its own client
-	return env, config, nil
+	guard, err := newGuard(env)
+	if err != nil {
+		return nil, errors.Join(err, env.Stop())
+	}
+	return &Server{config, env, guard}, nil
 }
 
 func stop() error {
 	cluster.Lock()
 	defer cluster.Unlock()
-	if cluster.env == nil {
+	if cluster.server == nil {
 		return nil
 	}
-	env := cluster.env
-	cluster.env, cluster.config = nil, nil
+	server := cluster.server
+	cluster.server = nil
 	cluster.err = errors.New("the API server has been stopped")
-	cluster.guard.dismiss()
-	return env.Stop()
+	return server.Stop()
 }
