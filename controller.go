@@ -46,6 +46,7 @@ type controllerFlags struct {
 	probePort, metricsPort                        int
 	metricsAddress                                string
 	leaderElect                                   bool
+	profiler                                      string
 	metrics                                       metricsFlags
 }
 
@@ -60,6 +61,7 @@ func controllerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Log
 	fs.IntVar(&f.metricsPort, "port", 9120, "port of /metrics; 0: none")
 	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "", "address of /metrics; by default all")
 	f.metrics.declare(fs)
+	fs.StringVar(&f.profiler, "pprof-bind-address", "", "address of /debug/pprof, for whoever wants to know where time and memory go; by default none. It asks nobody who he is: use 127.0.0.1:6060 or the like")
 	fs.BoolVar(&f.leaderElect, "leader-elect", true, "let one replica work at a time: the one that holds the Lease "+controllerLease)
 	return func(ctx context.Context, _ *slog.Logger) error { return runController(ctx, f) }
 }
@@ -93,6 +95,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		Cache:                  service.CacheOptions(namespace),
 		HealthProbeBindAddress: net.JoinHostPort("", strconv.Itoa(f.probePort)),
 		Metrics:                measured,
+		PprofBindAddress:       f.profiler,
 	}
 	legacy.ExtendCache(&options.Cache, namespace)
 	live, err := client.New(restConfig, client.Options{Scheme: scheme})

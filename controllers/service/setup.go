@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	// writers is the number of Services that are written at the same time.
-	writers = 16
+	// Writers is the number of Services that are written at the same time.
+	Writers = 16
 	// longestBackOff bounds the wait after repeated errors, so that an API server that was away finds nobody asleep.
 	longestBackOff = 5 * time.Second
 )
@@ -70,7 +70,7 @@ func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
 		For(&corev1.Service{}).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.servicesOf), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(source.Func(r.takeQueue)).
-		WithOptions(controller.Options{RateLimiter: rateLimiter(), MaxConcurrentReconciles: writers}).
+		WithOptions(controller.Options{RateLimiter: rateLimiter(), MaxConcurrentReconciles: Writers}).
 		Complete(r)
 }
 

@@ -1,0 +1,356 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"metallb.io/operator/bench"
+)
+
+const (
+	// patience bounds each scenario.
+	patience = 10 * time.Minute
+	// perSecond is the pace of the scenario with one.
+	perSecond = 20
+)
+
+// Beginnings of addresses: those of the pool, and two sets that the floor writes.
+const (
+	given  = "10.64."
+	floor1 = "198.18."
+	floor2 = "198.19."
+)
+
+// trial is one run with one number of Services.
+type trial struct {
+	options
+	*cluster
+	n       int
+	samples bench.Samples
+	tracker *tracker
+	peak    float64
+	paces   []string // names of the Services that the paced scenario made
+}
+
+// measure goes through all scenarios once, on an API server of its own.
+func measure(ctx context.Context, o options, n int, samples bench.Samples) (err error) {
+	c, err := newCluster(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	t := &trial{options: o, cluster: c, n: n, samples: samples}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // the watch
+	if t.tracker, err = newTracker(ctx, c.admin); err != nil {
+		return err
+	}
+	created, patched, err := t.floors(ctx)
+	if err != nil {
+		return fmt.Errorf("the floor: %w", err)
+	}
+	for _, s := range []struct {
+		name string
+		run  func(ctx context.Context) error
+	}{
+		{"pending at start", func(ctx context.Context) error { return t.pending(ctx, patched) }},
+		{"restart", t.restart},
+		{"created while running", func(ctx context.Context) error { return t.created(ctx, created) }},
+	} {
+		limited, cancel := context.WithTimeout(ctx, patience)
+		err := s.run(limited)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	samples.Add(bench.PeakRSS, n, t.peak)
+	return nil
+}
+
+func (t *trial) address(begin string, i int) string {
+	return fmt.Sprintf("%s%d.%d", begin, i/256, i%256)
+}
+
+// floors measures the bare client: Services created and at once patched, and Services that are there patched. It leaves
+// all Services without an address.
+func (t *trial) floors(ctx context.Context) (created, patched time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	began, g := time.Now(), t.tracker.expect(t.n, hasAddress(floor1))
+	// As with the controller, creating and patching are done by as many at a time each.
+	made := make(chan *corev1.Service, t.n)
+	var errs [2]error
+	var group sync.WaitGroup
+	group.Go(func() {
+		errs[0] = t.createAll(ctx, t.n, func(_ context.Context, svc *corev1.Service, _ int) error { made <- svc; return nil })
+		close(made)
+	})
+	group.Go(func() {
+		errs[1] = parallel(ctx, t.n, func(ctx context.Context, i int) error {
+			svc, ok := <-made
+			if !ok {
+				return nil // the other's error says it
+			}
+			return t.status(ctx, svc.Name, svc.ResourceVersion, t.address(floor1, i))
+		})
+	})
+	group.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		return 0, 0, err
+	}
+	end, err := t.tracker.wait(ctx, g)
+	if err != nil {
+		return 0, 0, err
+	}
+	created = end.Sub(began)
+
+	began, g = time.Now(), t.tracker.expect(t.n, hasAddress(floor2))
+	err = parallel(ctx, t.n, func(ctx context.Context, i int) error {
+		return t.status(ctx, name(i), t.tracker.version(name(i)), t.address(floor2, i))
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	if end, err = t.tracker.wait(ctx, g); err != nil {
+		return 0, 0, err
+	}
+	patched = end.Sub(began)
+	fmt.Printf("floor: created and patched in %s, patched in %s\n", seconds(created), seconds(patched))
+
+	g = t.tracker.expect(t.n, hasNone)
+	if err := parallel(ctx, t.n, func(ctx context.Context, i int) error { return t.clear(ctx, name(i)) }); err != nil {
+		return 0, 0, err
+	}
+	_, err = t.tracker.wait(ctx, g)
+	return created, patched, err
+}
+
+// pending starts the controller with all Services waiting, and when it is done adds some at a steady pace.
+func (t *trial) pending(ctx context.Context, floor time.Duration) (err error) {
+	before, err := readWrites(ctx, t.admin)
+	if err != nil {
+		return err
+	}
+	g := t.tracker.expect(t.n, hasAddress(given))
+	p, err := t.start("pending")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
+	end, err := t.tracker.wait(ctx, g)
+	if err != nil {
+		return fmt.Errorf("%w; the controller's log ends with:\n%s", err, tail(p.log))
+	}
+	took := end.Sub(p.began)
+	if err := p.quiet(ctx); err != nil {
+		return err
+	}
+	u, err := t.note(ctx, p, before, "pending at start", took, floor)
+	if err != nil {
+		return err
+	}
+	t.samples.Add(bench.PendingRatio, t.n, took.Seconds()/floor.Seconds())
+	t.samples.Add(bench.PendingCPU, t.n, millis(u.cpu)/float64(t.n))
+	return t.steady(ctx, p)
+}
+
+// steady creates Services at a pace while all others are there.
+func (t *trial) steady(ctx context.Context, p *process) error {
+	before, err := readWrites(ctx, t.admin)
+	if err != nil {
+		return err
+	}
+	start, err := p.usage()
+	if err != nil {
+		return err
+	}
+	g := t.tracker.expect(t.paced, hasAddress(given))
+	sent := make([]time.Time, t.paced)
+	t.paces = make([]string, t.paced)
+	began := time.Now()
+	err = pace(ctx, t.paced, perSecond, func(ctx context.Context, i int) error {
+		t.paces[i] = fmt.Sprintf("paced%05d", i)
+		sent[i] = time.Now()
+		_, err := t.create(ctx, t.paces[i])
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := t.tracker.wait(ctx, g); err != nil {
+		return err
+	}
+	var whole, seen []float64
+	for i, name := range t.paces {
+		whole = append(whole, millis(g.at[name].Sub(sent[i])))
+		seen = append(seen, millis(g.at[name].Sub(t.tracker.addedAt(name))))
+	}
+	u, err := p.usage()
+	if err != nil {
+		return err
+	}
+	after, err := readWrites(ctx, t.admin)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d a second with %d present, %d in %s: from the request to the address %s; from the Service to the address, as a watch sees both, %s; CPU %s\n",
+		perSecond, t.n, t.paced, seconds(time.Since(began)), distribution(whole), distribution(seen), seconds(u.cpu-start.cpu))
+	fmt.Printf("  writes: %s\n", after.since(before))
+	t.samples.Add(bench.PacedP50, t.n, bench.Percentile(whole, 0.5))
+	return nil
+}
+
+func distribution(ms []float64) string {
+	return fmt.Sprintf("p50 %.1f, p99 %.1f, worst %.1f ms", bench.Percentile(ms, 0.5), bench.Percentile(ms, 0.99), slices.Max(ms))
+}
+
+// restart starts the controller with all Services assigned, and one that was created in its absence: once that has its
+// address the controller serves, and none is served before all others are adopted.
+func (t *trial) restart(ctx context.Context) (err error) {
+	const probe = "probe"
+	g := t.tracker.expect(1, func(svc *corev1.Service) bool { return svc.Name == probe && hasAddress(given)(svc) })
+	if _, err := t.create(ctx, probe); err != nil {
+		return err
+	}
+	before, err := readWrites(ctx, t.admin)
+	if err != nil {
+		return err
+	}
+	p, err := t.start("restart")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
+	end, err := t.tracker.wait(ctx, g)
+	if err != nil {
+		return err
+	}
+	took := end.Sub(p.began)
+	if err := p.quiet(ctx); err != nil {
+		return err
+	}
+	if _, err := t.note(ctx, p, before, "restart", took, 0); err != nil {
+		return err
+	}
+	after, err := readWrites(ctx, t.admin)
+	if err != nil {
+		return err
+	}
+	t.samples.Add(bench.RestartReady, t.n, took.Seconds())
+	t.samples.Add(bench.RestartWrites, t.n, float64(after.since(before).of("services")-1)) // the probe's
+	return t.removeAll(ctx, probe)
+}
+
+// removeAll deletes all Services, with the controller running as it would be.
+func (t *trial) removeAll(ctx context.Context, more ...string) error {
+	names := slices.Concat(t.paces, more)
+	for i := range t.n {
+		names = append(names, name(i))
+	}
+	g := t.tracker.expect(len(names), nil)
+	if err := t.deleteAll(ctx, names); err != nil {
+		return err
+	}
+	_, err := t.tracker.wait(ctx, g)
+	return err
+}
+
+// created creates all Services while the controller runs.
+func (t *trial) created(ctx context.Context, floor time.Duration) (err error) {
+	p, err := t.start("created")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
+	g := t.tracker.expect(1, hasAddress(given))
+	if _, err := t.create(ctx, "first"); err != nil {
+		return err
+	}
+	if _, err := t.tracker.wait(ctx, g); err != nil {
+		return err
+	}
+	if err := p.quiet(ctx); err != nil {
+		return err
+	}
+	start, err := p.usage()
+	if err != nil {
+		return err
+	}
+	before, err := readWrites(ctx, t.admin)
+	if err != nil {
+		return err
+	}
+	g = t.tracker.expect(t.n, hasAddress(given))
+	began := time.Now()
+	if err := t.createAll(ctx, t.n, nil); err != nil {
+		return err
+	}
+	end, err := t.tracker.wait(ctx, g)
+	if err != nil {
+		return err
+	}
+	took := end.Sub(began)
+	if err := p.quiet(ctx); err != nil {
+		return err
+	}
+	u, err := t.note(ctx, p, before, "created while running", took, floor)
+	if err != nil {
+		return err
+	}
+	t.samples.Add(bench.CreatedRatio, t.n, took.Seconds()/floor.Seconds())
+	t.samples.Add(bench.CreatedCPU, t.n, millis(u.cpu-start.cpu)/float64(t.n))
+	return nil
+}
+
+// start starts the controller, with a log and profiles in the name of a scenario.
+func (t *trial) start(scenario string) (*process, error) {
+	dir := cmp.Or(t.keep, t.dir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	base := filepath.Join(dir, fmt.Sprintf("%s-%d", scenario, t.n))
+	p, err := startController(t.binary, t.kubeconfig, base+".log", t.profile > 0)
+	if err == nil && t.profile > 0 {
+		go p.profile(base, t.profile)
+	}
+	return p, err
+}
+
+// note prints what a scenario took, and keeps the peak of memory.
+func (t *trial) note(ctx context.Context, p *process, before writes, what string, took, floor time.Duration) (usage, error) {
+	u, err := p.usage()
+	if err != nil {
+		return u, err
+	}
+	after, err := readWrites(ctx, t.admin)
+	if err != nil {
+		return u, err
+	}
+	if p.pprof != "" {
+		if err := p.fetch(ctx, "/debug/pprof/heap", p.log+".heap"); err != nil {
+			return u, err
+		}
+	}
+	ratio := ""
+	if floor > 0 {
+		ratio = fmt.Sprintf(", %.2f x floor", took.Seconds()/floor.Seconds())
+	}
+	fmt.Printf("%s: %s%s; CPU of the process %s (%.2f ms per Service); RSS %.0f MiB, peak %.0f MiB\n  writes: %s\n",
+		what, seconds(took), ratio, seconds(u.cpu), millis(u.cpu)/float64(t.n), u.rss, u.peak, after.since(before))
+	t.peak = max(t.peak, u.peak)
+	return u, nil
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,59 @@
+// Package bench holds the bars that measurements are held against, and judges. What measures is a command of its own in
+// a folder below; every bar stands in this file.
+package bench
+
+// Measure names what is measured. Its unit is part of the name.
+type Measure string
+
+// What the command addresses measures: the controller and the allocator.
+const (
+	// CreatedRatio: Services created while the controller runs, until the last has its address, as a multiple of the
+	// floor.
+	CreatedRatio Measure = "created while running: time / floor"
+	// PendingRatio: the same for Services that wait when the controller's process starts.
+	PendingRatio Measure = "pending at start: time / floor"
+	// CreatedCPU, PendingCPU: processor time of the controller for each of them.
+	CreatedCPU Measure = "created while running: CPU ms per Service"
+	PendingCPU Measure = "pending at start: CPU ms per Service"
+	// PacedP50: half of the Services that are created at a steady pace have their address within this time after the
+	// request for their creation is sent.
+	PacedP50 Measure = "paced: p50 of creation to address, ms"
+	// RestartReady: from the start of the process until it serves, with all Services adopted.
+	RestartReady Measure = "restart: s until ready"
+	// RestartWrites: requests of any outcome that would write a Service, as the API server counts them.
+	RestartWrites Measure = "restart: writes of Services"
+	// PeakRSS of any controller process of a run.
+	PeakRSS Measure = "peak RSS, MiB"
+	// AllocatorFill: 65 000 addresses of a /16, one after the other.
+	AllocatorFill Measure = "allocator: ms for 65000 addresses of a /16"
+	// AllocatorExhausted: the answer that there is no address left.
+	AllocatorExhausted Measure = "allocator: ns until exhausted is known"
+)
+
+// Bar is the most that the median of a measurement's runs may come to.
+type Bar struct {
+	Measure Measure
+	// Services that are present; 0 where that is no matter.
+	Services int
+	Most     float64
+}
+
+// Addresses are the bars of the command addresses. They were set before anything was measured.
+var Addresses = []Bar{
+	{CreatedRatio, 1000, 1.5},
+	{CreatedRatio, 5000, 1.5},
+	{CreatedRatio, 10000, 1.5},
+	{PendingRatio, 1000, 1.5},
+	{PendingRatio, 5000, 1.5},
+	{PendingRatio, 10000, 1.5},
+	{CreatedCPU, 10000, 1},
+	{PendingCPU, 10000, 1},
+	{PacedP50, 5000, 10},
+	{RestartReady, 10000, 3},
+	{RestartWrites, 1000, 0},
+	{RestartWrites, 5000, 0},
+	{RestartWrites, 10000, 0},
+	{PeakRSS, 10000, 120},
+	{AllocatorFill, 0, 100},
+	{AllocatorExhausted, 0, 1000},
+}
