@@ -80,6 +80,24 @@ func slowWeight(node string, address netip.Addr) uint64 {
 	return h
 }
 
+// TestWeight compares every bit: speakers of two releases must agree on owners, also where weights are close.
+func TestWeight(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for i := range 1000 {
+		var b [16]byte
+		binary.BigEndian.PutUint64(b[:], r.Uint64())
+		binary.BigEndian.PutUint64(b[8:], r.Uint64())
+		for _, a := range []netip.Addr{netip.AddrFrom16(b), netip.AddrFrom4([4]byte(b[:4]))} {
+			if node := fmt.Sprintf("node-%d", i); weight(node, a) != slowWeight(node, a) {
+				t.Fatalf("weight(%s, %s) = %x, want %x", node, a, weight(node, a), slowWeight(node, a))
+			}
+		}
+	}
+	if got := weight("worker-1.example.org", netip.MustParseAddr("192.0.2.1")); got != 0xfe319c90a91d3d6c {
+		t.Errorf("weight is %#x", got)
+	}
+}
+
 func TestOwnerAgreesWithSorting(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
