@@ -25,7 +25,7 @@ func measureAllocator(samples bench.Samples, runs int) {
 		}
 	}
 	for range runs {
-		a := ipam.Rebuild(pools, nil)
+		a := ipam.Rebuild(pools, nil, nil)
 		began := time.Now()
 		for i := range many {
 			a.Assign(requests[i])

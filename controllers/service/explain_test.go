@@ -26,7 +26,7 @@ func offline(t *testing.T, pools ...v1beta1.IPAddressPool) *Reconciler {
 		pools[i].CreationTimestamp = metav1.Unix(1, 0)
 	}
 	cfg, _ := config.Compile(config.Input{IPAddressPools: pools})
-	r := &Reconciler{Namespace: "metallb-system", config: cfg, alloc: ipam.Rebuild(allocatorPools(cfg), nil)}
+	r := &Reconciler{Namespace: "metallb-system", config: cfg, alloc: ipam.Rebuild(allocatorPools(cfg), nil, nil)}
 	holder := offlineService("holder", func(svc *corev1.Service) { svc.Spec.LoadBalancerIP = "192.0.2.0" })
 	r.decide(holder, nil)
 	return r

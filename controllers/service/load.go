@@ -82,7 +82,7 @@ func (r *Reconciler) load(ctx context.Context) error {
 		return err
 	}
 	before := r.alloc
-	r.alloc, r.config = ipam.Rebuild(allocatorPools(cfg), claims), cfg
+	r.alloc, r.config = ipam.Rebuild(allocatorPools(cfg), claims, r.leaving(services.Items, cfg)), cfg
 	configLoaded.Set(1)
 	if before == nil {
 		return nil
@@ -159,6 +159,31 @@ func (r *Reconciler) claims(ctx context.Context, services []corev1.Service, cfg 
 		}
 	}
 	return out, nil
+}
+
+// leaving says what Services' status may show of our addresses although it is not theirs any more. At the start those are
+// the Services that the last controller had no time to take them back from. The caller holds mu.
+func (r *Reconciler) leaving(services []corev1.Service, cfg *config.Config) []ipam.Claim {
+	if r.alloc != nil {
+		for i := range services {
+			if !lbservice.Ours(&services[i], r.Class) {
+				r.alloc.Withdraw(keyOf(&services[i]))
+			}
+		}
+		return r.alloc.Leaving()
+	}
+	var out []ipam.Claim
+	for i := range services {
+		svc := &services[i]
+		if lbservice.Ours(svc, r.Class) || len(svc.Status.LoadBalancer.Ingress) == 0 {
+			continue
+		}
+		if d := withdraw(svc, cfg, false); !d.untouched && len(d.ingress) < len(svc.Status.LoadBalancer.Ingress) {
+			req, _ := lbservice.Parse(svc)
+			out = append(out, ipam.Claim{Request: req, Held: lbservice.Addresses(svc), HeldFrom: recordedPool(svc)})
+		}
+	}
+	return out
 }
 
 // lookup returns what a Service has been given in this process. The caller holds mu.

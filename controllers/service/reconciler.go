@@ -81,11 +81,11 @@ func (r *Reconciler) decide(svc *corev1.Service, namespace labels.Set) decision 
 	key := keyOf(svc)
 	before, known := r.alloc.Lookup(key)
 	if !lbservice.Ours(svc, r.Class) {
-		r.enqueue(r.alloc.Release(key))
-		return withdraw(svc, r.config, known)
+		r.alloc.Withdraw(key)
+		return withdraw(svc, r.config, known || r.alloc.Leaves(key))
 	}
 	if len(before.Addresses) == 0 && foreign(svc, r.config) {
-		r.enqueue(r.alloc.Release(key))
+		r.alloc.Withdraw(key)
 		return leave(svc)
 	}
 	req, errs := lbservice.Parse(svc)
@@ -93,6 +93,13 @@ func (r *Reconciler) decide(svc *corev1.Service, namespace labels.Set) decision 
 	res, changed := r.alloc.Assign(req)
 	r.enqueue(changed)
 	return grant(svc, r.config, r.Namespace, req, res, errs)
+}
+
+// shown frees what a Service was given before and its status does not show any more.
+func (r *Reconciler) shown(svc *corev1.Service, ingress []corev1.LoadBalancerIngress) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.enqueue(r.alloc.Written(keyOf(svc), lbservice.AddressesOf(ingress)))
 }
 
 func (r *Reconciler) release(key ipam.Key) {
@@ -111,12 +118,13 @@ func (r *Reconciler) enqueue(keys []ipam.Key) {
 	}
 }
 
-// act writes what differs, in one request, and tells of it. The write names the version that the decision was made
+// act writes what differs, in one request, and tells of it. Addresses that the Service no longer has are free from then on. The write names the version that the decision was made
 // from. Where that is not the newest any more the decision may be wrong; the newer version's own event brings the
 // Service back here, so a conflict needs no retry.
 func (r *Reconciler) act(ctx context.Context, svc *corev1.Service, d decision) error {
 	patch := d.patch(svc)
 	if patch == nil {
+		r.shown(svc, svc.Status.LoadBalancer.Ingress)
 		return nil
 	}
 	target := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: svc.Namespace, Name: svc.Name}}
@@ -129,6 +137,7 @@ func (r *Reconciler) act(ctx context.Context, svc *corev1.Service, d decision) e
 		return fmt.Errorf("writing the status: %w", err)
 	}
 	updates.Inc()
+	r.shown(svc, d.ingress)
 	reason := ""
 	if d.condition != nil {
 		reason = d.condition.Reason

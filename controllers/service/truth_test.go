@@ -168,6 +168,63 @@ func TestLostWritesLoseNoAddress(t *testing.T) {
 	w.expect("c", "192.0.2.1")
 }
 
+// TestAnAddressIsFreeOnceItsStatusIsWritten fails the writes of a Service that moves: the address that its status still
+// shows must not appear in another's, whatever becomes of the controller.
+func TestAnAddressIsFreeOnceItsStatusIsWritten(t *testing.T) {
+	for name, change := range map[string]func(*corev1.Service){
+		"it asks for another pool":       annotate("metallb.io/address-pool", "q"),
+		"it is not a load balancer more": func(svc *corev1.Service) { svc.Spec.Type = corev1.ServiceTypeClusterIP },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			var failing atomic.Bool
+			var failed atomic.Int32
+			w.wrap = func(c client.WithWatch) client.Client {
+				return interceptor.NewClient(c, interceptor.Funcs{
+					SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+						if failing.Load() && obj.GetName() == "a" {
+							failed.Add(1)
+							return errors.New("the write is lost")
+						}
+						return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
+					},
+				})
+			}
+			w.pool("p", "192.0.2.0/32")
+			w.pool("q", "198.51.100.0/32", onRequest)
+			w.start()
+			w.service("a")
+			w.expect("a", "192.0.2.0")
+			w.service("b")
+			w.expect("b", "PoolExhausted")
+			failing.Store(true)
+			w.edit("a", change)
+			// A Service of another type loses its status to the API server itself, which takes no write of ours.
+			kept := len(w.get("a").Status.LoadBalancer.Ingress) > 0
+			lost := func() string {
+				if kept && failed.Load() < 3 {
+					return "the write is not tried again"
+				}
+				return ""
+			}
+			w.eventually(lost)
+			if kept {
+				w.stays("b", "PoolExhausted")
+				w.halt()
+				failed.Store(0)
+				w.start()
+				w.eventually(lost)
+				w.stays("b", "PoolExhausted")
+				w.editPool("q", "198.51.100.0/31") // has the allocator rebuilt
+				w.stays("b", "PoolExhausted")
+			}
+			failing.Store(false)
+			w.expect("b", "192.0.2.0")
+			w.addressesOnce()
+		})
+	}
+}
+
 // TestConflictsAreSettled has somebody else write the same Services all the time.
 func TestConflictsAreSettled(t *testing.T) {
 	w := newWorld(t)

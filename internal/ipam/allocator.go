@@ -17,7 +17,9 @@ type Allocator struct {
 	ranges   []poolRange
 	held     map[netip.Addr]*holding
 	services map[Key]*service
-	sharing  sharing
+	// leaving are the ghosts of Services whose status may still show an address that they are no longer given.
+	leaving map[Key][]*service
+	sharing sharing
 	// waiting for an address, or for a second one, the one to be served first in front.
 	waiting []*service
 	// asking counts those of the waiting that asked for certain addresses.
@@ -34,12 +36,14 @@ type poolRange struct {
 
 // Rebuild makes an allocator from what is known. What Services hold is adopted before anything is given; who comes
 // first where two hold the same address, and where not all can be served, is decided by creation time and name. So the
-// order of pools and claims does not matter. Each Service has at most one claim, each pool a name of its own.
-func Rebuild(pools []Pool, claims []Claim) *Allocator {
+// order of pools and claims does not matter. Each Service has at most one claim, each pool a name of its own. Leaving is what
+// the allocator before it said; nothing after a restart, when all that is known is what Services' status shows.
+func Rebuild(pools []Pool, claims, leaving []Claim) *Allocator {
 	a := &Allocator{
 		byName:   make(map[string]*pool, len(pools)),
 		held:     make(map[netip.Addr]*holding, len(claims)),
 		services: make(map[Key]*service, len(claims)),
+		leaving:  map[Key][]*service{},
 		sharing:  sharing{},
 	}
 	for _, p := range pools {
@@ -57,9 +61,16 @@ func Rebuild(pools []Pool, claims []Claim) *Allocator {
 	claims = slices.Clone(claims)
 	slices.SortFunc(claims, func(x, y Claim) int { return compareRequests(&x.Request, &y.Request) })
 	lost := make([]bool, len(claims))
+	leaving = slices.Clone(leaving)
 	for i := range claims {
-		lost[i] = a.adopt(&claims[i])
+		s := &service{req: claims[i].Request}
+		a.services[s.req.Key] = s
+		if gone := a.adopt(s, &claims[i]); len(gone) > 0 {
+			lost[i] = true
+			leaving = append(leaving, Claim{Request: s.req, Held: gone, HeldFrom: claims[i].HeldFrom})
+		}
 	}
+	a.adoptLeaving(leaving)
 	a.touched = nil // nobody waits yet
 	for i := range claims {
 		a.settle(a.services[claims[i].Key], claims[i].Request, lost[i])
@@ -73,8 +84,9 @@ func compareRequests(a, b *Request) int {
 }
 
 // Assign gives a Service what it asks for, as far as that can be had. What it has stays where the request allows it,
-// and also where the request cannot be fulfilled: an address that works is worth more than none. The second result are
-// other Services that were given an address because this one let go of one.
+// and also where the request cannot be fulfilled: an address that works is worth more than none. What it no longer has is
+// free once Written says so. The second result are other Services that were given an address because this one shares its
+// address differently.
 func (a *Allocator) Assign(req Request) (Result, []Key) {
 	s := a.services[req.Key]
 	if s == nil {
@@ -85,18 +97,10 @@ func (a *Allocator) Assign(req Request) (Result, []Key) {
 	return s.res, a.handOver()
 }
 
-// Release forgets a Service. The result are the Services that were given an address because of it.
+// Release forgets a Service that is gone, and its status with it. The result are the Services that were given an address because of it.
 func (a *Allocator) Release(key Key) []Key {
-	s := a.services[key]
-	if s == nil {
-		return nil
-	}
-	for _, addr := range s.res.Addresses {
-		a.drop(addr, s)
-	}
-	a.wait(s, false)
-	delete(a.services, key)
-	return a.handOver()
+	a.Withdraw(key)
+	return a.Written(key, nil)
 }
 
 // Lookup returns what came of the last request of a Service.
@@ -138,29 +142,35 @@ func (a *Allocator) Usage() []Usage {
 }
 
 // adopt lets a Service have what it holds, at most one address of each family, as far as a pool still has it and nobody
-// else does. It says whether something was lost.
-func (a *Allocator) adopt(c *Claim) bool {
-	s := &service{req: c.Request}
-	a.services[c.Key] = s
+// else does. It returns what is lost.
+func (a *Allocator) adopt(s *service, c *Claim) (lost []netip.Addr) {
 	for _, addr := range c.Held {
 		addr = addr.Unmap()
-		if slices.ContainsFunc(s.res.Addresses, func(b netip.Addr) bool { return FamilyOf(b) == FamilyOf(addr) }) {
+		twice := slices.ContainsFunc(s.res.Addresses, func(b netip.Addr) bool { return FamilyOf(b) == FamilyOf(addr) })
+		if twice || !a.hold(s, addr, c.HeldFrom) {
+			lost = append(lost, addr)
 			continue
 		}
-		at, ok := a.owner(addr)
-		if from := a.byName[c.HeldFrom]; !ok && from != nil && from.Incomplete {
-			at, ok = poolRange{pool: from, entry: noEntry}, true
-		}
-		if h := a.held[addr]; h != nil {
-			at, ok = poolRange{pool: h.pool, entry: h.entry}, true
-		}
-		if !ok || !a.open(addr, &c.Request) {
-			continue
-		}
-		a.add(addr, at, s)
 		s.res.Addresses = append(s.res.Addresses, addr)
 	}
-	return len(s.res.Addresses) < len(c.Held)
+	return lost
+}
+
+// hold makes a service a user of an address that it holds by its own account, unless no pool has it or somebody is in the
+// way.
+func (a *Allocator) hold(s *service, addr netip.Addr, heldFrom string) bool {
+	at, ok := a.owner(addr)
+	if from := a.byName[heldFrom]; !ok && from != nil && from.Incomplete {
+		at, ok = poolRange{pool: from, entry: noEntry}, true
+	}
+	if h := a.held[addr]; h != nil {
+		at, ok = poolRange{pool: h.pool, entry: h.entry}, true
+	}
+	if !ok || !a.open(addr, &s.req) {
+		return false
+	}
+	a.add(addr, at, s)
+	return true
 }
 
 // settle decides on a request and carries it out. Lost says that the Service held more than was left to it.
@@ -184,11 +194,15 @@ func (a *Allocator) settle(s *service, req Request, lost bool) {
 	}
 	// Holdings are indexed by what their users asked for, so a user leaves before it asks for something else.
 	changed := req.SharingKey != s.req.SharingKey || req.BackendKey != s.req.BackendKey || !slices.Equal(req.Ports, s.req.Ports)
+	var left []netip.Addr
 	for _, addr := range before {
-		if changed || !slices.Contains(res.Addresses, addr) {
+		if !slices.Contains(res.Addresses, addr) {
+			left = append(left, addr)
+		} else if changed {
 			a.drop(addr, s)
 		}
 	}
+	a.leave(s, left)
 	a.wait(s, false)
 	s.req, s.res = req, res
 	for i, addr := range res.Addresses {
@@ -264,10 +278,12 @@ func (a *Allocator) drop(addr netip.Addr, s *service) {
 	h := a.held[addr]
 	h.users = slices.DeleteFunc(h.users, func(u *service) bool { return u == s })
 	a.touched = append(a.touched, addr)
+	if !slices.ContainsFunc(h.users, func(u *service) bool { return u.req.SharingKey == s.req.SharingKey }) {
+		a.sharing.remove(s.req.SharingKey, h)
+	}
 	if len(h.users) > 0 {
 		return
 	}
-	a.sharing.remove(s.req.SharingKey, h)
 	delete(a.held, addr)
 	if space := h.pool.space(FamilyOf(addr)); h.outside() {
 		space.outside--

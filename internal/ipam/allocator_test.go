@@ -31,10 +31,17 @@ func (s script) run(t *testing.T, a *Allocator) map[string]Result {
 			results[key.Name] = Result{}
 		}
 		for name := range results {
-			results[name], _ = a.Lookup(Key{"ns", name})
+			results[name] = written(a, Key{"ns", name})
 		}
 	}
 	return results
+}
+
+// written has the status of a Service show what it has been given.
+func written(a *Allocator, key Key) Result {
+	res, _ := a.Lookup(key)
+	a.Written(key, res.Addresses)
+	return res
 }
 
 func parseRequest(t *testing.T, key Key, at int, words []string) Request {
@@ -211,7 +218,7 @@ func TestAssign(t *testing.T) {
 			if tt.pools != "" {
 				pools = parsePools(t, tt.pools)
 			}
-			a := Rebuild(pools, nil)
+			a := Rebuild(pools, nil, nil)
 			got := tt.script.run(t, a)
 			for svc, want := range tt.want {
 				if s := short(got[svc]); s != want {
@@ -288,7 +295,7 @@ func TestRebuild(t *testing.T) {
 				}
 				claims = append(claims, one)
 			}
-			a := Rebuild(parsePools(t, tt.pools), claims)
+			a := Rebuild(parsePools(t, tt.pools), claims, nil)
 			for svc, want := range tt.want {
 				if got, _ := a.Lookup(Key{"ns", svc}); short(got) != want {
 					t.Errorf("%s has %q, want %q", svc, short(got), want)
@@ -300,7 +307,7 @@ func TestRebuild(t *testing.T) {
 }
 
 func TestResultTellsWhy(t *testing.T) {
-	a := Rebuild(parsePools(t, "a=192.0.2.0/32; b[m]=192.0.2.1/32; c=192.0.2.2/32; d=2001:db8::/125"), nil)
+	a := Rebuild(parsePools(t, "a=192.0.2.0/32; b[m]=192.0.2.1/32; c=192.0.2.2/32; d=2001:db8::/125"), nil, nil)
 	results := script("x 4, y 4 not=c, z 4 =192.0.2.0").run(t, a)
 	want := []Refusal{{"a", PoolExhausted, ""}, {"b", NotAutomatic, ""}, {"c", PoolNotForService, "is for others"}, {"d", FamilyNotInPool, ""}}
 	if got := results["y"].Refusals; !slices.Equal(got, want) {
@@ -312,12 +319,15 @@ func TestResultTellsWhy(t *testing.T) {
 }
 
 func TestChangedServicesAreNamed(t *testing.T) {
-	a := Rebuild(parsePools(t, "p=192.0.2.0/31"), nil)
+	a := Rebuild(parsePools(t, "p=192.0.2.0/31"), nil, nil)
 	script("w 4, x 4, a 4, b 4, c 4 @nowhere").run(t, a)
 	if got := a.Release(Key{"ns", "w"}); !slices.Equal(got, []Key{{"ns", "a"}}) {
 		t.Errorf("w frees an address for %v, want a", got)
 	}
-	if _, got := a.Assign(parseRequest(t, Key{"ns", "x"}, 0, []string{"6"})); !slices.Equal(got, []Key{{"ns", "b"}}) {
+	if _, got := a.Assign(parseRequest(t, Key{"ns", "x"}, 0, []string{"6"})); got != nil {
+		t.Errorf("x frees an address for %v that its status still shows", got)
+	}
+	if got := a.Written(Key{"ns", "x"}, nil); !slices.Equal(got, []Key{{"ns", "b"}}) {
 		t.Errorf("x frees an address for %v, want b", got)
 	}
 	if got := a.Release(Key{"ns", "nobody"}); got != nil {
@@ -326,7 +336,7 @@ func TestChangedServicesAreNamed(t *testing.T) {
 }
 
 func TestUsageOfLargePools(t *testing.T) {
-	a := Rebuild(parsePools(t, "p=10.0.0.0/8 2001:db8::/64 2001:db9::/64; q[b]=10.0.0.0/8"), nil)
+	a := Rebuild(parsePools(t, "p=10.0.0.0/8 2001:db8::/64 2001:db9::/64; q[b]=10.0.0.0/8"), nil, nil)
 	want := []Usage{{Pool: "p", Size4: 1 << 24, Size6: math.MaxUint64}, {Pool: "q", Size4: 1<<24 - 2<<16}}
 	if got := a.Usage(); !slices.Equal(got, want) {
 		t.Errorf("usage is %v, want %v", got, want)
@@ -340,7 +350,7 @@ func request(i int) Request {
 }
 
 func BenchmarkNextFreeOfSlash8(b *testing.B) {
-	a := Rebuild([]Pool{{Name: "p", AutoAssign: true, AvoidBuggyIPs: true, Ranges: []Range{mustRange(b, "10.0.0.0/8")}}}, nil)
+	a := Rebuild([]Pool{{Name: "p", AutoAssign: true, AvoidBuggyIPs: true, Ranges: []Range{mustRange(b, "10.0.0.0/8")}}}, nil, nil)
 	reqs := make([]Request, 65000)
 	for i := range reqs {
 		reqs[i] = request(i)
@@ -354,7 +364,7 @@ func BenchmarkNextFreeOfSlash8(b *testing.B) {
 }
 
 func BenchmarkExhausted(b *testing.B) {
-	a := Rebuild([]Pool{{Name: "p", AutoAssign: true, Ranges: []Range{mustRange(b, "10.0.0.0/16")}}}, nil)
+	a := Rebuild([]Pool{{Name: "p", AutoAssign: true, Ranges: []Range{mustRange(b, "10.0.0.0/16")}}}, nil, nil)
 	for i := range 1 << 16 {
 		a.Assign(request(i))
 	}
@@ -375,7 +385,7 @@ func Benchmark65000(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		a := Rebuild(pools, nil)
+		a := Rebuild(pools, nil, nil)
 		for i := range reqs {
 			a.Assign(reqs[i])
 		}
@@ -384,13 +394,13 @@ func Benchmark65000(b *testing.B) {
 
 func BenchmarkRebuild10000(b *testing.B) {
 	pools := []Pool{{Name: "p", AutoAssign: true, Ranges: []Range{mustRange(b, "10.0.0.0/16")}}}
-	first := Rebuild(pools, nil)
+	first := Rebuild(pools, nil, nil)
 	for i := range 10000 {
 		first.Assign(request(i))
 	}
 	claims := first.Claims()
 	b.ReportAllocs()
 	for b.Loop() {
-		Rebuild(pools, claims)
+		Rebuild(pools, claims, nil)
 	}
 }

@@ -9,7 +9,8 @@ import (
 type holding struct {
 	position
 	pool *pool
-	// users share the address. All have the sharing key and the backend key of the first.
+	// users share the address: Services, and ghosts of Services. All have the sharing key and the backend key of the first,
+	// but for a Service and its own ghost.
 	users []*service
 }
 

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -14,6 +15,8 @@ type oracle struct {
 	services map[Key]*oracleService
 	// outside is the pool of each address that was adopted although its pool, Incomplete, does not list it.
 	outside map[netip.Addr]string
+	// ghosts are what Services are no longer given while their status may still show it.
+	ghosts []*oracleService
 }
 
 type oracleService struct {
@@ -22,7 +25,7 @@ type oracleService struct {
 	ok    bool
 }
 
-func newOracle(pools []Pool, claims []Claim) *oracle {
+func newOracle(pools []Pool, claims, leaving []Claim) *oracle {
 	o := &oracle{services: map[Key]*oracleService{}, outside: map[netip.Addr]string{}}
 	o.pools = slices.Clone(pools)
 	slices.SortFunc(o.pools, func(a, b Pool) int {
@@ -37,7 +40,7 @@ func newOracle(pools []Pool, claims []Claim) *oracle {
 		}
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Name, b.Name))
 	})
-	claims = slices.Clone(claims)
+	claims, leaving = slices.Clone(claims), slices.Clone(leaving)
 	slices.SortFunc(claims, func(a, b Claim) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Key.String(), b.Key.String()))
 	})
@@ -47,25 +50,43 @@ func newOracle(pools []Pool, claims []Claim) *oracle {
 		o.services[c.Key] = s
 		for _, addr := range c.Held {
 			twice := slices.ContainsFunc(s.addrs, func(b netip.Addr) bool { return b.Is4() == addr.Is4() })
-			from := o.named(c.HeldFrom)
-			if twice || !o.usable(addr, c.Request) {
-				continue
-			}
-			switch {
-			case o.poolOf(addr) != nil:
-				s.addrs = append(s.addrs, addr)
-			case from != nil && from.Incomplete:
-				s.addrs = append(s.addrs, addr)
-				o.outside[addr] = from.Name
+			if twice || !o.adopt(s, addr, c.HeldFrom) {
+				lost[c.Key] = true
+				leaving = append(leaving, Claim{Request: c.Request, Held: []netip.Addr{addr}, HeldFrom: c.HeldFrom})
 			}
 		}
-		lost[c.Key] = len(s.addrs) < len(c.Held)
+	}
+	slices.SortStableFunc(leaving, func(a, b Claim) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Key.String(), b.Key.String()))
+	})
+	for _, c := range leaving {
+		for _, addr := range c.Held {
+			g := &oracleService{req: c.Request}
+			if o.adopt(g, addr, c.HeldFrom) {
+				o.ghosts = append(o.ghosts, g)
+			}
+		}
 	}
 	for _, c := range claims {
 		o.settle(o.services[c.Key], c.Request, lost[c.Key])
 	}
 	o.serveWaiting()
 	return o
+}
+
+func (o *oracle) adopt(s *oracleService, addr netip.Addr, heldFrom string) bool {
+	if !o.usable(addr, s.req) {
+		return false
+	}
+	if o.poolOf(addr) == nil {
+		from := o.named(heldFrom)
+		if from == nil || !from.Incomplete {
+			return false
+		}
+		o.outside[addr] = from.Name
+	}
+	s.addrs = append(s.addrs, addr)
+	return true
 }
 
 func (o *oracle) assign(req Request) {
@@ -79,7 +100,26 @@ func (o *oracle) assign(req Request) {
 }
 
 func (o *oracle) release(key Key) {
-	delete(o.services, key)
+	o.withdraw(key)
+	o.written(key, nil)
+}
+
+func (o *oracle) withdraw(key Key) {
+	if s := o.services[key]; s != nil {
+		o.ghosts = append(o.ghosts, s)
+		delete(o.services, key)
+	}
+}
+
+func (o *oracle) written(key Key, shown []netip.Addr) {
+	for _, g := range o.ghosts {
+		if g.req.Key == key {
+			g.addrs = slices.DeleteFunc(slices.Clone(g.addrs), func(a netip.Addr) bool {
+				s := o.services[key]
+				return !slices.Contains(shown, a) || s != nil && slices.Contains(s.addrs, a)
+			})
+		}
+	}
 	o.serveWaiting()
 }
 
@@ -115,12 +155,15 @@ func (o *oracle) settle(s *oracleService, req Request, lost bool) {
 	}
 	lost = lost || len(kept) < len(s.addrs)
 	got := o.wanted(req, s.addrs, kept, lost)
+	ghost := &oracleService{req: s.req, addrs: s.addrs}
 	s.req, s.ok = req, got != nil
 	if got == nil {
 		got = kept
 	}
 	s.addrs = slices.Clone(got)
 	slices.SortFunc(s.addrs, netip.Addr.Compare)
+	ghost.addrs = slices.DeleteFunc(slices.Clone(ghost.addrs), func(a netip.Addr) bool { return slices.Contains(s.addrs, a) })
+	o.ghosts = append(o.ghosts, ghost)
 }
 
 // wanted returns what fulfils the request, nil where nothing does.
@@ -219,24 +262,32 @@ func (o *oracle) allOf(p Pool, req Request, kept []netip.Addr) []netip.Addr {
 
 func (o *oracle) firstOf(p Pool, f Family, req Request) netip.Addr {
 	for _, addr := range listAddresses(p) {
-		if FamilyOf(addr) == f && o.usable(addr, req) && !slices.Contains(o.addrsOfOthersIn(req.Key), addr) {
+		if FamilyOf(addr) == f && o.usable(addr, req) && !slices.Contains(o.own(req), addr) {
 			return addr
 		}
 	}
 	return netip.Addr{}
 }
 
-// addrsOfOthersIn lists what the Service itself has and shares with nobody: it is not offered a second time.
-func (o *oracle) addrsOfOthersIn(key Key) []netip.Addr {
-	s := o.services[key]
-	if s == nil || s.req.SharingKey != "" {
-		return nil
+// own lists what the Service itself has, or is about to leave, under no sharing key or another than now: it is not offered
+// a second time.
+func (o *oracle) own(req Request) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range append(slices.Clone(o.ghosts), o.services[req.Key]) {
+		if s != nil && s.req.Key == req.Key && (s.req.SharingKey == "" || s.req.SharingKey != req.SharingKey) {
+			out = append(out, s.addrs...)
+		}
 	}
-	return s.addrs
+	return out
 }
 
-// usable compares a request with every other Service that has the address.
+// usable compares a request with every other Service that has the address, or is about to leave it.
 func (o *oracle) usable(addr netip.Addr, req Request) bool {
+	for _, g := range o.ghosts {
+		if g.req.Key != req.Key && slices.Contains(g.addrs, addr) && !mayShare(req, g.req) {
+			return false
+		}
+	}
 	for key, s := range o.services {
 		if key != req.Key && slices.Contains(s.addrs, addr) && !mayShare(req, s.req) {
 			return false
@@ -274,7 +325,7 @@ func (o *oracle) poolOf(addr netip.Addr) *Pool {
 			return &o.pools[i]
 		}
 	}
-	for _, s := range o.services {
+	for _, s := range append(slices.Collect(maps.Values(o.services)), o.ghosts...) {
 		if slices.Contains(s.addrs, addr) {
 			return o.named(o.outside[addr])
 		}

@@ -45,8 +45,13 @@ func Ours(svc *corev1.Service, class string) bool {
 
 // Addresses returns the valid addresses of the Service's status, IPv4-mapped ones as IPv4, each once.
 func Addresses(svc *corev1.Service) []netip.Addr {
+	return AddressesOf(svc.Status.LoadBalancer.Ingress)
+}
+
+// AddressesOf returns the valid addresses of the entries of a status, in the same way.
+func AddressesOf(ingress []corev1.LoadBalancerIngress) []netip.Addr {
 	var out []netip.Addr
-	for _, ing := range svc.Status.LoadBalancer.Ingress {
+	for _, ing := range ingress {
 		a, err := netip.ParseAddr(ing.IP)
 		if err != nil || a.Zone() != "" || slices.Contains(out, a.Unmap()) {
 			continue
