@@ -15,8 +15,8 @@ const (
 	// CreatedCPU, PendingCPU: processor time of the controller for each of them.
 	CreatedCPU Measure = "created while running: CPU ms per Service"
 	PendingCPU Measure = "pending at start: CPU ms per Service"
-	// PacedP50: half of the Services that are created at a steady pace have their address within this time after the
-	// request for their creation is sent.
+	// PacedP50: half of the Services that are created at a steady pace have their address within this time after they are
+	// there, as a client that watches sees both. How long the API server takes to create them is printed too, but no bar.
 	PacedP50 Measure = "paced: p50 of creation to address, ms"
 	// RestartReady: from the start of the process until it serves, with all Services adopted.
 	RestartReady Measure = "restart: s until ready"

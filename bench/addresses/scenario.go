@@ -206,7 +206,7 @@ func (t *trial) steady(ctx context.Context, p *process) error {
 	fmt.Printf("%d a second with %d present, %d in %s: from the request to the address %s; from the Service to the address, as a watch sees both, %s; CPU %s\n",
 		perSecond, t.n, t.paced, seconds(time.Since(began)), distribution(whole), distribution(seen), seconds(u.cpu-start.cpu))
 	fmt.Printf("  writes: %s\n", after.since(before))
-	t.samples.Add(bench.PacedP50, t.n, bench.Percentile(whole, 0.5))
+	t.samples.Add(bench.PacedP50, t.n, bench.Percentile(seen, 0.5))
 	return nil
 }
 
