@@ -30,18 +30,15 @@ func (s script) run(t *testing.T, a *Allocator) map[string]Result {
 			a.Assign(parseRequest(t, key, i, words[1:]))
 			results[key.Name] = Result{}
 		}
+		for name := range results { // what was decided is written
+			res, _ := a.Lookup(Key{"ns", name})
+			a.Written(Key{"ns", name}, res.Addresses)
+		}
 		for name := range results {
-			results[name] = written(a, Key{"ns", name})
+			results[name], _ = a.Lookup(Key{"ns", name})
 		}
 	}
 	return results
-}
-
-// written has the status of a Service show what it has been given.
-func written(a *Allocator, key Key) Result {
-	res, _ := a.Lookup(key)
-	a.Written(key, res.Addresses)
-	return res
 }
 
 func parseRequest(t *testing.T, key Key, at int, words []string) Request {
@@ -313,6 +310,16 @@ func TestResultTellsWhy(t *testing.T) {
 	if got := results["y"].Refusals; !slices.Equal(got, want) {
 		t.Errorf("refusals are %v, want %v", got, want)
 	}
+	a = Rebuild(parsePools(t, "p=192.0.2.0/30"), nil, nil)
+	want = []Refusal{{"p", PoolNotForService, "is for others"}}
+	if got := script("x 4 =192.0.2.1 not=p").run(t, a)["x"].Refusals; !slices.Equal(got, want) {
+		t.Errorf("refusals are %v, want %v", got, want)
+	}
+	a = Rebuild(parsePools(t, "p=192.0.2.0/32"), nil, nil)
+	script("x 4, b 4, c 4 =192.0.2.0, x -").run(t, a)
+	if got, _ := a.Lookup(Key{"ns", "c"}); got.Holder.Name != "b" {
+		t.Errorf("c is told that %s has its address, want b", got.Holder)
+	}
 	if z := results["z"]; z.Address.String() != "192.0.2.0" || z.AddressPool != "a" || z.Holder != (Key{"ns", "x"}) {
 		t.Errorf("who has 192.0.2.0? %+v", z)
 	}
@@ -330,14 +337,107 @@ func TestChangedServicesAreNamed(t *testing.T) {
 	if got := a.Written(Key{"ns", "x"}, nil); !slices.Equal(got, []Key{{"ns", "b"}}) {
 		t.Errorf("x frees an address for %v, want b", got)
 	}
+	if got := a.Release(Key{"ns", "b"}); got != nil {
+		t.Errorf("b frees an address for %v: c cannot use it", got)
+	}
 	if got := a.Release(Key{"ns", "nobody"}); got != nil {
 		t.Errorf("nobody frees an address for %v", got)
 	}
 }
 
+func TestRebuildLeavesItsInputAlone(t *testing.T) {
+	var claims, leaving []Claim
+	for _, name := range []string{"c", "a", "b"} {
+		claims = append(claims, Claim{Request: parseRequest(t, Key{"ns", name}, 0, []string{"4"})})
+		leaving = append(leaving, Claim{Request: parseRequest(t, Key{"ns", name + "x"}, 0, []string{"4"}), Held: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
+	}
+	Rebuild(parsePools(t, "p=192.0.2.0/30"), claims, leaving)
+	if claims[0].Key.Name != "c" || claims[2].Key.Name != "b" || leaving[0].Key.Name != "cx" || leaving[2].Key.Name != "bx" {
+		t.Errorf("claims are now %v, and %v", claims, leaving)
+	}
+}
+
+// TestLeaving tells the story of an address that its Service's status still shows.
+func TestLeaving(t *testing.T) {
+	k := func(name string) Key { return Key{"ns", name} }
+	at := netip.MustParseAddr
+	start := func(pools, story string) *Allocator {
+		a := Rebuild(parsePools(t, pools), nil, nil)
+		script(story).run(t, a)
+		return a
+	}
+	ask := func(a *Allocator, name, request string) string {
+		res, _ := a.Assign(parseRequest(t, k(name), 0, strings.Fields(request)))
+		return short(res)
+	}
+	has := func(a *Allocator, name string) string {
+		res, _ := a.Lookup(k(name))
+		return short(res)
+	}
+	expect := func(got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("it is %q, want %q", got, want)
+		}
+	}
+	a := start("p=192.0.2.0/31; q[m]=198.51.100.0/31", "a 4, b 4 key=k port=TCP1")
+	expect(ask(a, "a", "4 @q"), "198.51.100.0")
+	expect(ask(a, "c", "4"), "PoolExhausted")
+	expect(ask(a, "d", "4 =192.0.2.0"), "AddressInUse")
+	if res, _ := a.Lookup(k("d")); res.Holder != k("a") {
+		t.Errorf("the address is said to be %s's", res.Holder)
+	}
+	if u := a.Usage()[0]; u.Used4 != 2 {
+		t.Errorf("%d addresses are in use, want 2", u.Used4)
+	}
+	if got := a.Written(k("a"), []netip.Addr{at("192.0.2.0"), at("198.51.100.0")}); got != nil || !a.Leaves(k("a")) {
+		t.Errorf("what is still shown went to %v", got)
+	}
+	if got := a.Written(k("c"), nil); got != nil {
+		t.Errorf("c frees what it never had for %v", got)
+	}
+	expect(ask(a, "a", "4 =192.0.2.0"), "192.0.2.0") // it may come back
+	if got := a.Written(k("a"), []netip.Addr{at("192.0.2.0")}); got != nil || a.Leaves(k("a")) {
+		t.Errorf("it came back, and the address went to %v", got)
+	}
+	expect(has(a, "a"), "192.0.2.0")
+	ask(a, "a", "4 @q")
+	if got := a.Written(k("a"), []netip.Addr{at("198.51.100.0")}); !slices.Equal(got, []Key{k("c"), k("d")}) {
+		t.Errorf("the address is news for %v, want c and d", got)
+	}
+	expect(has(a, "c"), "192.0.2.0")
+
+	// Who leaves is met as it was: with its old ports and key.
+	expect(ask(a, "b", "4 @q"), "198.51.100.1")
+	expect(ask(a, "e", "4 =192.0.2.1 key=k port=TCP1"), "AddressInUse")
+	expect(ask(a, "f", "4 =192.0.2.1 key=k port=TCP2"), "192.0.2.1")
+	a.Written(k("b"), nil)
+	expect(has(a, "e"), "192.0.2.1")
+
+	// Who is withdrawn asks for nothing more, and keeps others away until its status is empty.
+	a.Withdraw(k("c"))
+	a.Withdraw(k("nobody"))
+	if _, ok := a.Lookup(k("c")); ok || !a.Leaves(k("c")) || a.Leaves(k("nobody")) {
+		t.Error("a Service that is withdrawn is known, or its address free")
+	}
+	expect(has(a, "d"), "AddressInUse")
+	// A controller that is told of it goes on like that; also without the pool for a while.
+	for _, pools := range []string{"r=203.0.113.0/31", "p=192.0.2.0/31; q[m]=198.51.100.0/31"} {
+		a = Rebuild(parsePools(t, pools), nil, a.Leaving())
+		if !a.Leaves(k("c")) {
+			t.Fatalf("with %s c is forgotten", pools)
+		}
+	}
+	expect(ask(a, "d", "4 =192.0.2.0"), "AddressInUse")
+	if got := a.Release(k("c")); !slices.Equal(got, []Key{k("d")}) {
+		t.Errorf("c is gone, and its address went to %v", got)
+	}
+	expect(has(a, "d"), "192.0.2.0")
+}
+
 func TestUsageOfLargePools(t *testing.T) {
-	a := Rebuild(parsePools(t, "p=10.0.0.0/8 2001:db8::/64 2001:db9::/64; q[b]=10.0.0.0/8"), nil, nil)
-	want := []Usage{{Pool: "p", Size4: 1 << 24, Size6: math.MaxUint64}, {Pool: "q", Size4: 1<<24 - 2<<16}}
+	a := Rebuild(parsePools(t, "p=10.0.0.0/8 2001:db8::/64 2001:db9::/64; q[b]=10.0.0.0/8; r[b]=192.0.2.0/32"), nil, nil)
+	want := []Usage{{Pool: "p", Size4: 1 << 24, Size6: math.MaxUint64}, {Pool: "q", Size4: 1<<24 - 2<<16}, {Pool: "r"}}
 	if got := a.Usage(); !slices.Equal(got, want) {
 		t.Errorf("usage is %v, want %v", got, want)
 	}

@@ -21,6 +21,7 @@ func TestParseRange(t *testing.T) {
 		"an IPv6 range":                       {in: "2001:db8::a-2001:db8::ff", want: "2001:db8::a-2001:db8::ff"},
 		"an IPv4-mapped prefix is IPv4":       {in: "::ffff:192.0.2.0/120", want: "192.0.2.0/24"},
 		"an IPv4-mapped range is IPv4":        {in: "::ffff:192.0.2.1-192.0.2.9", want: "192.0.2.1-192.0.2.9"},
+		"all IPv4-mapped addresses":           {in: "::ffff:0:0/96", want: "0.0.0.0/0"},
 		"everything":                          {in: "0.0.0.0/0", want: "0.0.0.0/0"},
 		"nothing":                             {in: " ", err: "is empty"},
 		"a bare IPv4 address":                 {in: "192.0.2.1", err: "is a single address: write 192.0.2.1/32"},
