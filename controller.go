@@ -177,6 +177,8 @@ func metricsAddress(host string, port int) string {
 
 // newRecorder makes a recorder of events that come from the source, and what ends it.
 func newRecorder(ctx context.Context, restConfig *rest.Config, scheme *kruntime.Scheme, source corev1.EventSource) (record.EventRecorder, func(), error) {
+	restConfig = rest.CopyConfig(restConfig)
+	restConfig.ContentType, restConfig.AcceptContentTypes = kruntime.ContentTypeProtobuf, kruntime.ContentTypeProtobuf // there may be very many
 	events, err := typedcorev1.NewForConfig(restConfig)
 	if err != nil {
 		return nil, nil, err

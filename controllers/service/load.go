@@ -68,21 +68,12 @@ func (r *Reconciler) load(ctx context.Context) error {
 		r.config = cfg
 		return nil // a node's label, or a peer: nothing that decides on addresses
 	}
-	var services corev1.ServiceList
-	if r.alloc == nil {
-		services, err = r.allServices(ctx)
-	} else {
-		err = r.Client.List(ctx, &services, client.UnsafeDisableDeepCopy)
-	}
-	if err != nil {
-		return fmt.Errorf("listing Services: %w", err)
-	}
-	claims, err := r.claims(ctx, services.Items, cfg)
+	claims, leaving, err := r.gather(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	before := r.alloc
-	r.alloc, r.config = ipam.Rebuild(allocatorPools(cfg), claims, r.leaving(services.Items, cfg)), cfg
+	r.alloc, r.config = ipam.Rebuild(allocatorPools(cfg), claims, leaving), cfg
 	configLoaded.Set(1)
 	if before == nil {
 		return nil
@@ -98,25 +89,41 @@ func (r *Reconciler) load(ctx context.Context) error {
 	return nil
 }
 
-// allServices lists the Services from the API server, in parts. The cache may still lack what the last leader wrote.
-func (r *Reconciler) allServices(ctx context.Context) (corev1.ServiceList, error) {
-	var all corev1.ServiceList
+// gather says what all Services ask for and have, and what is not free yet. The first time it asks the API server: the cache
+// may still lack what the last leader wrote. Of each part of the list only the claims are kept, since there may be very many.
+// The caller holds mu.
+func (r *Reconciler) gather(ctx context.Context, cfg *config.Config) (claims, leaving []ipam.Claim, err error) {
+	add := func(services []corev1.Service) error {
+		more, err := r.claims(ctx, services, cfg)
+		claims, leaving = append(claims, more...), append(leaving, r.leaving(services, cfg)...)
+		return err
+	}
+	if r.alloc != nil {
+		var services corev1.ServiceList
+		if err := r.Client.List(ctx, &services, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, nil, fmt.Errorf("listing Services: %w", err)
+		}
+		err := add(services.Items)
+		return claims, leaving, err
+	}
 	for next := ""; ; {
 		var part corev1.ServiceList
 		err := r.Live.List(ctx, &part, client.Limit(500), client.Continue(next))
 		if apierrors.IsResourceExpired(err) && next != "" {
-			all.Items, next = nil, ""
+			claims, leaving, next = nil, nil, ""
 			continue
 		}
-		if err != nil {
-			return all, err
+		if err == nil {
+			for i := range part.Items {
+				strip(&part.Items[i])
+			}
+			err = add(part.Items)
 		}
-		for i := range part.Items {
-			strip(&part.Items[i])
-			all.Items = append(all.Items, part.Items[i])
+		if err != nil {
+			return nil, nil, fmt.Errorf("listing Services: %w", err)
 		}
 		if next = part.Continue; next == "" {
-			return all, nil
+			return claims, leaving, nil
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -22,6 +23,7 @@ import (
 	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/ipam"
 	"metallb.io/operator/internal/lbservice"
+	"metallb.io/operator/internal/obs"
 )
 
 const (
@@ -71,11 +73,22 @@ func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.servicesOf), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(source.Func(r.takeQueue)).
 		WithOptions(controller.Options{RateLimiter: rateLimiter(), MaxConcurrentReconciles: Writers}).
+		WithLogConstructor(logConstructor(mgr.GetLogger())).
 		Complete(r)
 }
 
 func rateLimiter() workqueue.TypedRateLimiter[reconcile.Request] {
 	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, longestBackOff)
+}
+
+// logConstructor names the Service in each line, and no more: it is called for each event, while a line is written for few.
+func logConstructor(log logr.Logger) func(*reconcile.Request) logr.Logger {
+	return func(request *reconcile.Request) logr.Logger {
+		if request == nil {
+			return log.WithValues("controller", "service")
+		}
+		return log.WithValues(obs.KeyService, request.String())
+	}
 }
 
 // takeQueue keeps the Service loop's queue, so that a decision on one Service, or a change of the pools, can have others
