@@ -104,7 +104,7 @@ func Namespace(t testing.TB, c client.Client, labels map[string]string) string {
 func Stored(t testing.TB, key string) string {
 	t.Helper()
 	cluster.Lock()
-	address := cluster.env.ControlPlane.Etcd.URL.String()
+	address := cluster.server.env.ControlPlane.Etcd.URL.String()
 	cluster.Unlock()
 	// etcd's gateway takes and gives JSON, with keys and values in base64, which is how Go writes bytes.
 	body, err := json.Marshal(map[string][]byte{"key": []byte("/registry/" + key)})

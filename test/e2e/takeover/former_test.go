@@ -142,14 +142,14 @@ func (c *cluster) tryShell(script string) (string, error) {
 	return out.String(), nil
 }
 
-// clean removes ours, with the CRDs, for the next kind. The namespace stays, and the roles beside the operator, which are applied
-// again.
+// clean removes ours, with the CRDs, for the next kind. The namespace stays.
 func (c *cluster) clean() {
 	c.t.Helper()
 	start := time.Now()
 	must(c.t, c.DeleteMetalLB(within(c.t, patience), namespace))
-	c.kubectl("delete", "deployments,services,secrets,networkpolicies,serviceaccounts,roles,rolebindings", "--all", "-n", namespace)
-	c.kubectl("delete", "validatingwebhookconfiguration", "metallb-webhook-configuration")
+	c.kubectl("delete", "deployments", "--all", "-n", namespace, "--cascade=foreground") // an operator that still ran would make its Secret again
+	c.kubectl("delete", "poddisruptionbudgets,leases,services,secrets,networkpolicies,serviceaccounts,roles,rolebindings", "--all", "-n", namespace)
+	c.kubectl("delete", "clusterroles,clusterrolebindings,validatingwebhookconfigurations", "-l", "app.kubernetes.io/name=metallb-operator")
 	c.shell("kubectl delete $(kubectl get crd -o name)")
 	c.t.Logf("removed in %s", time.Since(start).Round(10*time.Millisecond))
 }

@@ -163,7 +163,7 @@ func (c *cluster) nothingIsLeft() {
 		former := strings.HasPrefix(short, "metallb-system:") || slices.Contains([]string{"metallb-excludel2", "metallb-memberlist", "pod-lister", "default-deny", "metallb-operator-webhook-server",
 			"metallb-operator-webhook-service", "metallb-operator-webhook-configuration"}, short)
 		if c.kind == "helm" {
-			former = former || strings.HasPrefix(short, release+"-speaker-") || slices.Contains([]string{"daemonset.apps/metallb-speaker", "deployment.apps/metallb-controller",
+			former = former || strings.HasPrefix(name, "pod/"+release+"-speaker-") || slices.Contains([]string{"daemonset.apps/metallb-speaker", "deployment.apps/metallb-controller",
 				"serviceaccount/metallb-speaker", "serviceaccount/metallb-controller", "rolebinding.rbac.authorization.k8s.io/metallb-pod-lister"}, name)
 		}
 		if former {
