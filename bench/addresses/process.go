@@ -155,7 +155,7 @@ func (p *process) quiet(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("the controller does not come to rest: %w", ctx.Err())
 		case <-p.ended:
-			return fmt.Errorf("the controller has ended: %v; its log ends with:\n%s", p.err, tail(p.log))
+			return errors.Join(fmt.Errorf("the controller has ended; its log ends with:\n%s", tail(p.log)), p.err)
 		case <-time.After(time.Second):
 		}
 		now, err := p.usage()
