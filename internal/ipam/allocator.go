@@ -24,7 +24,7 @@ type Allocator struct {
 	waiting []*service
 	// asking counts those of the waiting that asked for certain addresses.
 	asking int
-	// touched are the addresses whose users changed since the waiting were last looked at.
+	// touched are the addresses that somebody left since the waiting were last looked at.
 	touched []netip.Addr
 }
 
@@ -71,11 +71,9 @@ func Rebuild(pools []Pool, claims, leaving []Claim) *Allocator {
 		}
 	}
 	a.adoptLeaving(leaving)
-	a.touched = nil // nobody waits yet
 	for i := range claims {
 		a.settle(a.services[claims[i].Key], claims[i].Request, lost[i])
 	}
-	a.handOver()
 	return a
 }
 
@@ -184,7 +182,7 @@ func (a *Allocator) settle(s *service, req Request, lost bool) {
 		}
 	}
 	res := a.decide(&req, kept, lost || len(kept) < len(before))
-	res.Addresses = byFamily(res.Addresses)
+	sortByFamily(res.Addresses)
 	var places [2]poolRange // one address of each family
 	for i, addr := range res.Addresses {
 		places[i] = a.place(addr)
@@ -269,7 +267,6 @@ func (a *Allocator) add(addr netip.Addr, at poolRange, s *service) {
 	h.users = append(h.users, s)
 	if s.req.SharingKey != "" {
 		a.sharing.add(s.req.SharingKey, h)
-		a.touched = append(a.touched, addr)
 	}
 }
 
@@ -311,30 +308,27 @@ func (a *Allocator) wait(s *service, waits bool) {
 	}
 }
 
-// handOver gives what has become free to those that wait for it, the oldest first. It returns those for whom
-// something changed.
+// handOver gives what has become free, or can be shared, to those that wait for it, the oldest first. It returns those for
+// whom something changed. What they leave for it is not free yet, so once round is enough.
 func (a *Allocator) handOver() []Key {
+	touched := a.touched
+	a.touched = nil
+	if len(touched) == 0 {
+		return nil
+	}
 	var changed []Key
-	var touched []netip.Addr
-	for len(a.touched) > 0 {
-		touched = append(touched, a.touched...)
-		a.touched = nil
-		for _, s := range slices.Clone(a.waiting) {
-			if a.asking == 0 && !slices.ContainsFunc(touched, a.available) {
-				break
-			}
-			concerned := func(addr netip.Addr) bool { return addr == s.res.Address || a.open(addr, &s.req) }
-			if !slices.ContainsFunc(touched, concerned) {
-				continue
-			}
-			before := s.res
-			a.settle(s, s.req, false)
-			if !s.res.Equal(before) && !slices.Contains(changed, s.req.Key) {
-				changed = append(changed, s.req.Key)
-			}
-			if len(a.touched) > 0 {
-				break // it left an address for another, perhaps an older one
-			}
+	for _, s := range slices.Clone(a.waiting) {
+		if a.asking == 0 && !slices.ContainsFunc(touched, a.available) {
+			break
+		}
+		concerned := func(addr netip.Addr) bool { return addr == s.res.Address || a.open(addr, &s.req) }
+		if !slices.ContainsFunc(touched, concerned) {
+			continue
+		}
+		before := s.res
+		a.settle(s, s.req, false)
+		if !s.res.Equal(before) {
+			changed = append(changed, s.req.Key)
 		}
 	}
 	return changed

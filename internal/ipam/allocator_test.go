@@ -271,6 +271,13 @@ func TestRebuild(t *testing.T) {
 		"who loses one of two families, and finds no pool with both, keeps the other": {
 			"p=192.0.2.0/30", map[string]claim{"a": {"64?", "192.0.2.1 2001:db8:1::7", "p"}}, map[string]string{"a": "192.0.2.1"},
 		},
+		"an address in its IPv4-mapped form": {
+			"p=192.0.2.0/30", map[string]claim{"a": {"4", "::ffff:192.0.2.2", "p"}}, map[string]string{"a": "192.0.2.2"},
+		},
+		"who shares an address that its pool no longer lists goes on, whatever it says of the pool": {
+			"p[i]=192.0.2.0/30", map[string]claim{"a": {"4 key=k port=TCP1", "198.51.100.7", "p"}, "b": {"4 key=k port=TCP2", "198.51.100.7", ""}},
+			map[string]string{"a": "198.51.100.7", "b": "198.51.100.7"},
+		},
 		"two addresses of one family: the first stays": {
 			"p=192.0.2.0/30", map[string]claim{"a": {"4", "192.0.2.2 192.0.2.1", "p"}}, map[string]string{"a": "192.0.2.2"},
 		},
@@ -417,6 +424,9 @@ func TestLeaving(t *testing.T) {
 	// Who is withdrawn asks for nothing more, and keeps others away until its status is empty.
 	a.Withdraw(k("c"))
 	a.Withdraw(k("nobody"))
+	if _, ok := a.Lookup(k("a")); !ok {
+		t.Error("a is not known")
+	}
 	if _, ok := a.Lookup(k("c")); ok || !a.Leaves(k("c")) || a.Leaves(k("nobody")) {
 		t.Error("a Service that is withdrawn is known, or its address free")
 	}
@@ -433,6 +443,46 @@ func TestLeaving(t *testing.T) {
 		t.Errorf("c is gone, and its address went to %v", got)
 	}
 	expect(has(a, "d"), "192.0.2.0")
+}
+
+func TestLeavingIsTold(t *testing.T) {
+	k := func(name string) Key { return Key{"ns", name} }
+	// Of two addresses one is still shown.
+	a := Rebuild(parsePools(t, "p=192.0.2.0/30 2001:db8::/126; q=198.51.100.0/30 2001:db8:1::/126"), nil, nil)
+	script("a 46").run(t, a)
+	a.Assign(parseRequest(t, k("a"), 0, []string{"46", "@q"}))
+	a.Written(k("a"), []netip.Addr{netip.MustParseAddr("2001:db8::")})
+	if got := a.Leaving(); len(got) != 1 || !slices.Equal(got[0].Held, []netip.Addr{netip.MustParseAddr("2001:db8::")}) || got[0].HeldFrom != "p" {
+		t.Errorf("leaving are %+v", got)
+	}
+	// It is an address that its pool, which is incomplete, does not list.
+	pools := parsePools(t, "p[i]=192.0.2.0/30; q=198.51.100.0/30")
+	a = Rebuild(pools, []Claim{{Request: parseRequest(t, k("a"), 0, []string{"4"}), Held: []netip.Addr{netip.MustParseAddr("203.0.113.1")}, HeldFrom: "p"}}, nil)
+	a.Assign(parseRequest(t, k("a"), 0, []string{"4", "@q"}))
+	a = Rebuild(pools, a.Claims(), a.Leaving())
+	if u := a.Usage()[0]; u.Outside4 != 1 {
+		t.Errorf("usage is %+v", u)
+	}
+	// Of two that share it the older is named, in whatever order they are known.
+	var leaving []Claim
+	for _, name := range []string{"y", "x"} {
+		leaving = append(leaving, Claim{Request: parseRequest(t, k(name), 0, []string{"4", "key=k", "port=TCP" + name}), Held: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
+	}
+	a = Rebuild(pools, []Claim{{Request: parseRequest(t, k("z"), 0, []string{"4", "=192.0.2.1"})}}, leaving)
+	if got, _ := a.Lookup(k("z")); got.Holder != k("x") {
+		t.Errorf("z is told that %s has its address, want x", got.Holder)
+	}
+}
+
+func TestWhoIsCreatedAgainWaitsBehind(t *testing.T) {
+	a := Rebuild(parsePools(t, "p=192.0.2.0/32"), nil, nil)
+	script("x 4, a 4, b 4").run(t, a)
+	again := parseRequest(t, Key{"ns", "a"}, 0, []string{"4"})
+	again.Created = again.Created.Add(time.Hour)
+	a.Assign(again)
+	if got := a.Release(Key{"ns", "x"}); !slices.Equal(got, []Key{{"ns", "b"}}) {
+		t.Errorf("the address went to %v, want b", got)
+	}
 }
 
 func TestUsageOfLargePools(t *testing.T) {

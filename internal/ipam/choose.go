@@ -14,7 +14,7 @@ func (a *Allocator) decide(req *Request, kept []netip.Addr, lost bool) Result {
 	case len(req.Addresses) > 0:
 		return a.asked(req, kept)
 	case req.Pool != "":
-		return a.fromPool(req, kept, lost)
+		return a.fromPool(req, kept)
 	}
 	if got := a.search(req, a.automatic(req), kept, lost); got != nil {
 		return Result{Addresses: got, Reason: Assigned}
@@ -78,7 +78,7 @@ func (a *Allocator) asked(req *Request, kept []netip.Addr) Result {
 }
 
 // fromPool serves a request for any address of a certain pool.
-func (a *Allocator) fromPool(req *Request, kept []netip.Addr, lost bool) Result {
+func (a *Allocator) fromPool(req *Request, kept []netip.Addr) Result {
 	p := a.byName[req.Pool]
 	if p == nil {
 		return Result{Addresses: kept, Reason: PoolUnknown}
@@ -89,7 +89,7 @@ func (a *Allocator) fromPool(req *Request, kept []netip.Addr, lost bool) Result 
 	if refused {
 		candidates = nil
 	}
-	if got := a.search(req, candidates, within, lost); got != nil {
+	if got := a.search(req, candidates, within, false); got != nil {
 		return Result{Addresses: got, Reason: Assigned}
 	}
 	r := Refusal{p.Name, PoolNotForService, why}

@@ -48,7 +48,7 @@ func portsMeet(a, b []Port) bool {
 type sharing map[string][]*holding
 
 func (s sharing) add(key string, h *holding) {
-	if key != "" && !slices.Contains(s[key], h) {
+	if !slices.Contains(s[key], h) {
 		s[key] = append(s[key], h)
 	}
 }
@@ -59,17 +59,14 @@ func (s sharing) remove(key string, h *holding) {
 	if i < 0 {
 		return
 	}
-	list[i] = list[len(list)-1]
-	list[len(list)-1] = nil
-	if list = list[:len(list)-1]; len(list) == 0 {
+	if list = slices.Delete(list, i, i+1); len(list) == 0 {
 		delete(s, key)
 	} else {
 		s[key] = list
 	}
 }
 
-// byFamily sorts addresses, IPv4 first.
-func byFamily(addrs []netip.Addr) []netip.Addr {
-	slices.SortFunc(addrs, func(a, b netip.Addr) int { return a.Compare(b) }) // netip: shorter addresses first
-	return addrs
+// sortByFamily sorts addresses, IPv4 first.
+func sortByFamily(addrs []netip.Addr) {
+	slices.SortFunc(addrs, netip.Addr.Compare) // shorter addresses first
 }

@@ -14,6 +14,9 @@ import (
 func (a *Allocator) adoptLeaving(leaving []Claim) {
 	slices.SortStableFunc(leaving, func(x, y Claim) int { return compareRequests(&x.Request, &y.Request) })
 	for _, c := range leaving {
+		if len(c.Held) == 0 {
+			continue
+		}
 		g := &service{req: c.Request, res: Result{Addresses: c.Held, Pool: c.HeldFrom}}
 		for _, addr := range c.Held {
 			a.hold(g, addr, c.HeldFrom)

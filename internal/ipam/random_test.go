@@ -110,9 +110,13 @@ func (o *oracle) addresses() map[Key]outcome {
 func check(t *testing.T, a *Allocator, pools []Pool, when string) {
 	t.Helper()
 	all := slices.Collect(maps.Values(a.services))
-	for _, ghosts := range a.leaving {
+	for key, ghosts := range a.leaving {
+		if len(ghosts) == 0 || slices.ContainsFunc(ghosts, func(g *service) bool { return len(g.res.Addresses) == 0 }) {
+			t.Fatalf("%s: a ghost of %s has nothing", when, key)
+		}
 		all = append(all, ghosts...)
 	}
+	checkBooks(t, a, when)
 	for i, x := range all {
 		for _, y := range all[:i] {
 			if x.req.Key == y.req.Key {
@@ -159,6 +163,38 @@ func check(t *testing.T, a *Allocator, pools []Pool, when string) {
 		if want != u {
 			t.Fatalf("%s: usage is %+v, should be %+v", when, u, want)
 		}
+	}
+}
+
+// checkBooks makes sure that what the allocator counts and remembers of Services is so.
+func checkBooks(t *testing.T, a *Allocator, when string) {
+	t.Helper()
+	var waiting []Key
+	asking := 0
+	for key, s := range a.services {
+		pool := ""
+		for i, addr := range s.res.Addresses {
+			if h := a.held[addr]; i == 0 || h.outside() {
+				pool = h.pool.Name
+			}
+		}
+		if s.res.Pool != pool {
+			t.Fatalf("%s: the pool of %s is said to be %q, should be %q", when, key, s.res.Pool, pool)
+		}
+		if !s.req.KeepOnly && (s.res.Reason != Assigned || len(s.res.Addresses) < len(s.req.Families)) {
+			waiting = append(waiting, key)
+			if len(s.req.Addresses) > 0 {
+				asking++
+			}
+		}
+	}
+	slices.SortFunc(waiting, func(x, y Key) int { return compareRequests(&a.services[x].req, &a.services[y].req) })
+	var got []Key
+	for _, s := range a.waiting {
+		got = append(got, s.req.Key)
+	}
+	if !slices.Equal(got, waiting) || a.asking != asking {
+		t.Fatalf("%s: waiting are %v, of whom %d ask for certain addresses; should be %v, %d", when, got, a.asking, waiting, asking)
 	}
 }
 
