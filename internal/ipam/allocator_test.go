@@ -190,6 +190,9 @@ func TestAssign(t *testing.T) {
 		"sharing: a port that is given up wakes who waits for it": {
 			"p=192.0.2.0/32", "a 4 key=k port=TCP1, b 4 key=k port=TCP1, a 4 key=k port=TCP2", map[string]string{"a": "192.0.2.0", "b": "192.0.2.0"},
 		},
+		"sharing: backends that become the same wake who waits for it": {
+			"p=192.0.2.0/32", "a 4 key=k port=TCP1 backend=x, b 4 key=k port=TCP2 backend=y, a 4 key=k port=TCP1 backend=y", map[string]string{"a": "192.0.2.0", "b": "192.0.2.0"},
+		},
 		"sharing: an address asked for": {
 			"p=192.0.2.0/30", "a 4 =192.0.2.2 key=k port=TCP1, b 4 =192.0.2.2 key=k port=TCP2, c 4 =192.0.2.2 port=TCP3",
 			map[string]string{"a": "192.0.2.2", "b": "192.0.2.2", "c": "AddressInUse"},
@@ -453,6 +456,15 @@ func TestLeavingIsTold(t *testing.T) {
 	a.Assign(parseRequest(t, k("a"), 0, []string{"46", "@q"}))
 	a.Written(k("a"), []netip.Addr{netip.MustParseAddr("2001:db8::")})
 	if got := a.Leaving(); len(got) != 1 || !slices.Equal(got[0].Held, []netip.Addr{netip.MustParseAddr("2001:db8::")}) || got[0].HeldFrom != "p" {
+		t.Errorf("leaving are %+v", got)
+	}
+	// Of two that it left one after the other the second is still shown.
+	a = Rebuild(parsePools(t, "p=192.0.2.0/30; q=198.51.100.0/30; r=203.0.113.0/30"), nil, nil)
+	for _, pool := range []string{"@p", "@q", "@r"} {
+		a.Assign(parseRequest(t, k("a"), 0, []string{"4", pool}))
+	}
+	a.Written(k("a"), []netip.Addr{netip.MustParseAddr("198.51.100.0")})
+	if got := a.Leaving(); len(got) != 1 || got[0].HeldFrom != "q" {
 		t.Errorf("leaving are %+v", got)
 	}
 	// It is an address that its pool, which is incomplete, does not list.

@@ -193,6 +193,9 @@ func checkBooks(t *testing.T, a *Allocator, when string) {
 	for _, s := range a.waiting {
 		got = append(got, s.req.Key)
 	}
+	if len(a.touched) > 0 {
+		t.Fatalf("%s: %v are still to be handed over", when, a.touched)
+	}
 	if !slices.Equal(got, waiting) || a.asking != asking {
 		t.Fatalf("%s: waiting are %v, of whom %d ask for certain addresses; should be %v, %d", when, got, a.asking, waiting, asking)
 	}
