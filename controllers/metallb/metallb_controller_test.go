@@ -163,7 +163,17 @@ func TestABindingGoesWithItsRole(t *testing.T) {
 	}
 	again := role.DeepCopy()
 	again.ObjectMeta = metav1.ObjectMeta{Name: role.Name, Labels: role.Labels}
-	if err := errors.Join(c.Delete(t.Context(), role), c.Create(t.Context(), again), c.Delete(t.Context(), binding)); err != nil { // the last is the collector's work
+	if err := errors.Join(c.Delete(t.Context(), role), c.Delete(t.Context(), binding)); err != nil { // the latter is the collector's work
+		t.Fatal(err)
+	}
+	// Without its role it is not made again: nobody would remove it.
+	if got := c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionTrue, rollout.ReasonApplyFailed); !strings.Contains(got.Message, binding.Name+" was not applied: the ClusterRole that it belongs to is missing") {
+		t.Errorf("Degraded: %s", got.Message)
+	}
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(binding), binding); !apierrors.IsNotFound(err) {
+		t.Errorf("it was made without its role: %v", err)
+	}
+	if err := c.Create(t.Context(), again); err != nil {
 		t.Fatal(err)
 	}
 	role = again

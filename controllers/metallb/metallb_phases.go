@@ -203,7 +203,10 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, desired []render.Ob
 				continue
 			}
 		}
-		after, err := r.applyOne(ctx, d, s.objects[keyOf(d)])
+		after, err := client.Object(nil), rollout.ErrNoRole
+		if s.belongs(d) {
+			after, err = r.applyOne(ctx, d, s.objects[keyOf(d)])
+		}
 		switch {
 		case err == nil:
 			errs = append(errs, s.add(after, r.Client.Scheme()))
@@ -215,6 +218,13 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, desired []render.Ob
 		}
 	}
 	return failed, errors.Join(errs...)
+}
+
+// belongs says whether the ClusterRole of a binding is there. While the operator's manifests are deleted its bindings go with
+// their roles, and one that was made again without its role would stay for good.
+func (s *snapshot) belongs(d render.Object) bool {
+	b, ok := d.(*rbacv1.ClusterRoleBinding)
+	return !ok || s.roles[b.RoleRef.Name] != ""
 }
 
 // speakersWait for the controller in an upgrade. Speakers that had their version already and were edited since do not.

@@ -15,6 +15,9 @@ const longest = 2000
 // ErrForeign says that an object's name is taken by one that the operator did not make.
 var ErrForeign = errors.New("an object of this name exists, and the operator did not make it")
 
+// ErrNoRole says that the ClusterRole which belongs to an object is missing, without which it would mean nothing.
+var ErrNoRole = errors.New("the ClusterRole that it belongs to is missing")
+
 // ApplyError is an object that could not be brought into its desired state.
 type ApplyError struct {
 	// Object as it was to be.
@@ -52,6 +55,8 @@ func (e ApplyError) remedy() string {
 		}
 	case apierrors.IsForbidden(e.Err):
 		return "If a quota or a policy refuses it, change that; if the operator lacks a right, install its roles anew."
+	case errors.Is(e.Err, ErrNoRole):
+		return "Install the operator's manifests anew."
 	case errors.Is(e.Err, ErrForeign):
 		return "Delete or rename that object, or create the MetalLB resource in another namespace."
 	}
