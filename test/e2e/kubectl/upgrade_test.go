@@ -18,7 +18,7 @@ import (
 // told is within what time of the new operator's being ready the status says that its version does not come up.
 const told = time.Minute
 
-// upgrade brings everything to an image while users make their requests, none of which is lost.
+// upgrade brings everything to an image while users make their requests.
 func (m *manifests) upgrade(image, version string) {
 	m.t.Helper()
 	users := m.Users(m.t.Context(), netip.AddrPortFrom(ingress, 80))
@@ -84,13 +84,13 @@ func (m *manifests) flawed(image, back string) {
 	m.served(users)
 }
 
-// served ends the traffic, of which nothing may have been lost.
+// served ends the traffic, which nothing may have disturbed.
 func (m *manifests) served(users *product.Traffic) {
 	m.t.Helper()
 	for machine, fared := range users.Stop() {
 		m.t.Logf("%s: %s", machine, fared)
-		if fared.Sent < 200 || fared.Lost() > 0 {
-			m.t.Errorf("%s lost %d of %d requests", machine, fared.Lost(), fared.Sent)
+		if err := fared.Check(); err != nil {
+			m.t.Errorf("%s %v", machine, err)
 		}
 	}
 }

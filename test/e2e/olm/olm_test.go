@@ -55,7 +55,7 @@ func TestLifeWithOLM(t *testing.T) {
 	next := makeVersion(t, o, 1, product.Flaw{})
 	broken := makeVersion(t, o, 2, product.Flaw{Role: "speaker", How: "unready"})
 	admission(t, o)
-	stillSucceeded(t, l.history, csv, unrest)
+	stillSucceeded(t, l.history, csv, time.Minute)
 	oneHealthyPod(t, o)
 	l.upgrade(t, next)
 	l.breaks(t, broken, next)

@@ -218,6 +218,22 @@ type Fared struct {
 // Lost is the number of requests without an answer.
 func (f Fared) Lost() int { return f.Unconnected + f.Unanswered }
 
+// Bearable is what may be lost of a stream while nothing is to be lost at all. A machine on which everything runs at once
+// answers a request late now and then; an address that nobody answers for costs all requests, for seconds.
+const (
+	bearableShare  = 100 // one of so many
+	bearableOutage = 2 * time.Second
+)
+
+// Check returns an error if more was lost than is bearable, or if there was too little to tell. The figures are the caller's to
+// report.
+func (f Fared) Check() error {
+	if f.Sent < 200 || f.Lost()*bearableShare > f.Sent || f.Outage > bearableOutage {
+		return fmt.Errorf("lost %d of %d requests, the longest time without an answer %s:\n%s", f.Lost(), f.Sent, f.Outage.Round(time.Millisecond), f.Failures())
+	}
+	return nil
+}
+
 // String says it in words.
 func (f Fared) String() string {
 	return fmt.Sprintf("%d requests, %d failed connects, %d connected and not answered, the longest time without an answer %s",
