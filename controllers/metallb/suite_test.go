@@ -300,12 +300,12 @@ func (c *cluster) create(t *testing.T, namespace, name string, change ...func(*v
 	return m
 }
 
-// newNamespace makes a namespace in which speakers may run, or not.
 // twoControllers asks for all that there is only with more than one controller.
 func twoControllers(m *v1beta1.MetalLB) {
 	m.Spec.ControllerConfig = &v1beta1.ControllerConfig{Replicas: ptr.To[int32](2)}
 }
 
+// newNamespace makes a namespace in which speakers may run, or not.
 func (c *cluster) newNamespace(t *testing.T) string {
 	t.Helper()
 	return testenv.Namespace(t, c.Client, nil)
