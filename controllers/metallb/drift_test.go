@@ -107,7 +107,7 @@ func TestAnEditedObjectIsRestored(t *testing.T) {
 	}
 	for name, edit := range pod {
 		for _, component := range []string{render.Controller, render.Speaker} {
-			c.restored(t, m, component+": "+name, c.workload(m, component), func(o client.Object) { edit(&template(o).Spec) })
+			c.restored(t, m, component+": "+name, c.workload(m, component), func(o client.Object) { edit(&podTemplate(o).Spec) })
 		}
 	}
 	c.restored(t, m, "controller: replicas", c.workload(m, render.Controller), func(o client.Object) { o.(*appsv1.Deployment).Spec.Replicas = ptr.To[int32](0) })
@@ -139,19 +139,9 @@ func TestAnEditedObjectIsRestored(t *testing.T) {
 
 func (c *cluster) workload(m *v1beta1.MetalLB, component string) client.Object {
 	for _, o := range render.Objects(m, environment) {
-		if template(o) != nil && o.GetName() == component {
+		if podTemplate(o) != nil && o.GetName() == component {
 			return o
 		}
-	}
-	return nil
-}
-
-func template(o client.Object) *corev1.PodTemplateSpec {
-	switch w := o.(type) {
-	case *appsv1.Deployment:
-		return &w.Spec.Template
-	case *appsv1.DaemonSet:
-		return &w.Spec.Template
 	}
 	return nil
 }
@@ -214,7 +204,7 @@ func TestWhatOthersMayAddStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	// An edit beside it is undone all the same.
-	c.restored(t, m, "speaker", c.workload(m, render.Speaker), func(o client.Object) { template(o).Spec.HostPID = true })
+	c.restored(t, m, "speaker", c.workload(m, render.Speaker), func(o client.Object) { podTemplate(o).Spec.HostPID = true })
 	live := &appsv1.DaemonSet{}
 	if err := c.Get(t.Context(), client.ObjectKeyFromObject(speaker), live); err != nil {
 		t.Fatal(err)
@@ -316,7 +306,7 @@ func TestAnInstallationOfAnotherKindIsTakenOver(t *testing.T) {
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(live), live); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(template(want).Spec, template(live).Spec); diff != "" {
+		if diff := cmp.Diff(podTemplate(want).Spec, podTemplate(live).Spec); diff != "" {
 			t.Errorf("%s is not as if installed anew:\n%s", component, diff)
 		}
 	}

@@ -198,7 +198,7 @@ func TestAnUpgradeRollsTheControllerAndThenTheSpeakers(t *testing.T) {
 			if err := c.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 				t.Fatal(err)
 			}
-			controller, speaker = speaker, template(o).Spec.Containers[0].Image
+			controller, speaker = speaker, podTemplate(o).Spec.Containers[0].Image
 		}
 		return controller, speaker
 	}

@@ -244,8 +244,8 @@ func TestPodsAreAdmittedWhereTheyShouldBe(t *testing.T) {
 		priority int32
 	}{
 		{"operator", d.Spec.Template.Spec, []string{"restricted", "baseline", "privileged"}, 2000000000},
-		{render.Controller, template(c.workload(m, render.Controller)).Spec, []string{"restricted", "baseline", "privileged"}, 2000000000},
-		{render.Speaker, template(c.workload(m, render.Speaker)).Spec, []string{"privileged"}, 2000001000},
+		{render.Controller, podTemplate(c.workload(m, render.Controller)).Spec, []string{"restricted", "baseline", "privileged"}, 2000000000},
+		{render.Speaker, podTemplate(c.workload(m, render.Speaker)).Spec, []string{"privileged"}, 2000001000},
 	} {
 		for _, level := range []string{"restricted", "baseline", "privileged"} {
 			ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "level-", Labels: map[string]string{rollout.PodSecurityLabel: level}}}

@@ -29,7 +29,7 @@ func TestWorkloadsThatHoldPortsAreReplaced(t *testing.T) {
 				o.SetLabels(render.PodLabels(component))
 				o.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: v1beta1.GroupVersion.String(), Kind: "MetalLB", Name: m.Name, UID: m.UID, Controller: ptr.To(true)}})
 				selector := &metav1.LabelSelector{MatchLabels: render.PodLabels(component)}
-				pods := template(o)
+				pods := podTemplate(o)
 				pods.Labels = render.PodLabels(component)
 				pods.Spec = corev1.PodSpec{
 					HostNetwork: component == render.Speaker,
@@ -57,7 +57,7 @@ func TestWorkloadsThatHoldPortsAreReplaced(t *testing.T) {
 					}
 					return nil
 				})
-				if got := template(live).Spec.Containers; len(got) != 1 || got[0].Image != environment.Image || len(got[0].Ports) > 0 {
+				if got := podTemplate(live).Spec.Containers; len(got) != 1 || got[0].Image != environment.Image || len(got[0].Ports) > 0 {
 					t.Errorf("the %s has the containers %+v", component, got)
 				}
 			}

@@ -25,11 +25,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(crashEnv) != "" {
 		crash()
 	}
-	code := m.Run()
-	if err := shared.Down(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
+	code := shared.Run(m)
 	if err := goleak.Find(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -12,20 +14,24 @@ import (
 //
 //	var shared = lab.Shared{}
 //
-//	func TestMain(m *testing.M) {
-//		code := m.Run()
-//		if err := shared.Down(); err != nil {
-//			fmt.Fprintln(os.Stderr, err)
-//			code = 1
-//		}
-//		os.Exit(code)
-//	}
+//	func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 type Shared struct {
 	Options Options
 
 	once    sync.Once
 	cluster *Cluster
 	err     error
+}
+
+// Run runs the tests of a package and ends the cluster afterwards, if one of them has asked for it; what the
+// cluster leaves behind is a failure. It is for TestMain.
+func (s *Shared) Run(m *testing.M) int {
+	code := m.Run()
+	if err := s.Down(); err != nil {
+		fmt.Fprintln(os.Stderr, "the lab left things behind:", err)
+		return max(code, 1)
+	}
+	return code
 }
 
 // Cluster returns the cluster, after [Require]. Bringing it up takes seconds, or

@@ -35,14 +35,7 @@ var (
 	ingress = netip.MustParseAddr("172.30.0.214") // the one address of aeros/pool.yaml
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := shared.Down(); err != nil {
-		fmt.Fprintln(os.Stderr, "the lab left things behind:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
 // chart is the chart on a cluster.
 type chart struct {
@@ -53,13 +46,7 @@ type chart struct {
 
 // The release's life: install, use, test, upgrade, an upgrade that is refused, rollback, uninstall, and once more.
 func TestLifeWithHelm(t *testing.T) {
-	helm := os.Getenv("HELM")
-	if helm == "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("the environment variable HELM does not name the Helm to use: make helm builds it")
-		}
-		t.Skip("the environment variable HELM does not name the Helm to use: make helm builds it")
-	}
+	helm := product.Helm(t)
 	p, err := product.On(shared.Cluster(t))
 	must(t, err)
 	c := &chart{p, t, helm}

@@ -27,14 +27,7 @@ var (
 	ingress = netip.MustParseAddr("172.30.0.214") // the one address of aeros/pool.yaml
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := shared.Down(); err != nil {
-		fmt.Fprintln(os.Stderr, "the lab left things behind:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
 // manifests are config/default, in a namespace that exists already, on a cluster.
 type manifests struct {

@@ -3,7 +3,6 @@ package olm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -33,14 +32,7 @@ var csv string
 
 var shared = lab.Shared{Options: ClusterOptions()}
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := shared.Down(); err != nil {
-		fmt.Fprintln(os.Stderr, "the lab left things behind:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
 // The operator's life with OLM, as its users know it: subscribe, use, upgrade, remove.
 func TestLifeWithOLM(t *testing.T) {

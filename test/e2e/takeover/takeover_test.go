@@ -22,24 +22,11 @@ import (
 
 var shared lab.Shared
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := shared.Down(); err != nil {
-		fmt.Fprintln(os.Stderr, "the lab left things behind:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
 // The three ways, one after the other, on one cluster.
 func TestTakingOverFromMetalLB(t *testing.T) {
-	helm := os.Getenv("HELM")
-	if helm == "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("the environment variable HELM does not name the Helm to use: make helm builds it")
-		}
-		t.Skip("the environment variable HELM does not name the Helm to use: make helm builds it")
-	}
+	helm := product.Helm(t)
 	p, err := product.On(shared.Cluster(t))
 	must(t, err)
 	must(t, p.LoadImage(t.Context(), p.Image()))
