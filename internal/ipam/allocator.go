@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -20,18 +21,27 @@ type Allocator struct {
 	// leaving are the ghosts of Services whose status may still show an address that they are no longer given.
 	leaving map[Key][]*service
 	sharing sharing
+	// reserved are the addresses of each reservation that a pool has, as they are used up.
+	reserved map[string][]poolAddress
 	// waiting for an address, or for a second one, the one to be served first in front.
 	waiting []*service
 	// asking counts those of the waiting that asked for certain addresses.
 	asking int
 	// touched are the addresses that somebody left since the waiting were last looked at.
 	touched []netip.Addr
+	// recounted are the namespaces that have other addresses of a pool with a quota since then.
+	recounted map[string]bool
 }
 
 type poolRange struct {
 	Range
 	pool  *pool
 	entry int
+}
+
+type poolAddress struct {
+	netip.Addr
+	pool *pool
 }
 
 // Rebuild makes an allocator from what is known. What Services hold is adopted before anything is given; who comes
@@ -45,6 +55,7 @@ func Rebuild(pools []Pool, claims, leaving []Claim) *Allocator {
 		services: make(map[Key]*service, len(claims)),
 		leaving:  map[Key][]*service{},
 		sharing:  sharing{},
+		reserved: map[string][]poolAddress{},
 	}
 	for _, p := range pools {
 		created := newPool(p)
@@ -57,6 +68,7 @@ func Rebuild(pools []Pool, claims, leaving []Claim) *Allocator {
 	slices.SortFunc(a.pools, comparePools)
 	a.auto = slices.DeleteFunc(slices.Clone(a.pools), func(p *pool) bool { return !p.AutoAssign })
 	slices.SortFunc(a.ranges, func(x, y poolRange) int { return x.from.Compare(y.from) })
+	a.reserve()
 
 	claims = slices.Clone(claims)
 	slices.SortFunc(claims, func(x, y Claim) int { return compareRequests(&x.Request, &y.Request) })
@@ -74,6 +86,7 @@ func Rebuild(pools []Pool, claims, leaving []Claim) *Allocator {
 	for i := range claims {
 		a.settle(a.services[claims[i].Key], claims[i].Request, lost[i])
 	}
+	a.handOver()
 	return a
 }
 
@@ -128,13 +141,27 @@ type Usage struct {
 	// Outside4, Outside6 are how many addresses Services keep from a pool that is Incomplete and no longer has them. They
 	// are not among Used4 and Used6.
 	Outside4, Outside6 uint64
+	// Reserved4, Reserved6 are how many addresses nobody has, and only some may have.
+	Reserved4, Reserved6 uint64
+	// Services that have an address of the pool.
+	Services int
 }
 
 // Usage counts the addresses of every pool.
 func (a *Allocator) Usage() []Usage {
 	out := make([]Usage, len(a.pools))
+	at := make(map[string]*Usage, len(a.pools))
 	for i, p := range a.pools {
-		out[i] = Usage{p.Name, p.v4.size, p.v6.size, p.v4.used, p.v6.used, p.v4.outside, p.v6.outside}
+		out[i] = Usage{
+			Pool: p.Name, Size4: p.v4.size, Size6: p.v6.size, Used4: p.v4.used, Used6: p.v6.used,
+			Outside4: p.v4.outside, Outside6: p.v6.outside, Reserved4: p.v4.reserved, Reserved6: p.v6.reserved,
+		}
+		at[p.Name] = &out[i]
+	}
+	for _, s := range a.services {
+		if u := at[s.res.Pool]; u != nil {
+			u.Services++
+		}
 	}
 	return out
 }
@@ -255,14 +282,21 @@ func (a *Allocator) add(addr netip.Addr, at poolRange, s *service) {
 	if h == nil {
 		h = &holding{position: position{at.entry, addr}, pool: at.pool}
 		a.held[addr] = h
-		if space := h.pool.space(FamilyOf(addr)); h.outside() {
+		switch space := h.pool.space(FamilyOf(addr)); {
+		case h.outside():
 			space.outside++
-		} else {
+		case h.pool.Reserved[addr] != "":
+			space.reserved--
+			space.used++
+		default:
 			space.take(h.position)
 		}
 	}
 	if slices.Contains(h.users, s) {
 		return
+	}
+	if h.pool.NamespaceQuota > 0 {
+		a.count(h, s, +1)
 	}
 	h.users = append(h.users, s)
 	if s.req.SharingKey != "" {
@@ -278,13 +312,20 @@ func (a *Allocator) drop(addr netip.Addr, s *service) {
 	if !slices.ContainsFunc(h.users, func(u *service) bool { return u.req.SharingKey == s.req.SharingKey }) {
 		a.sharing.remove(s.req.SharingKey, h)
 	}
+	if h.pool.NamespaceQuota > 0 {
+		a.count(h, s, -1)
+	}
 	if len(h.users) > 0 {
 		return
 	}
 	delete(a.held, addr)
-	if space := h.pool.space(FamilyOf(addr)); h.outside() {
+	switch space := h.pool.space(FamilyOf(addr)); {
+	case h.outside():
 		space.outside--
-	} else {
+	case h.pool.Reserved[addr] != "":
+		space.reserved++
+		space.used--
+	default:
 		space.give(h.position)
 	}
 }
@@ -309,26 +350,37 @@ func (a *Allocator) wait(s *service, waits bool) {
 }
 
 // handOver gives what has become free, or can be shared, to those that wait for it, the oldest first. It returns those for
-// whom something changed. What they leave for it is not free yet, so once round is enough.
+// whom something changed. What they leave for it is not free yet, so once round is enough, but where a quota counts
+// differently by it.
 func (a *Allocator) handOver() []Key {
-	touched := a.touched
-	a.touched = nil
-	if len(touched) == 0 {
-		return nil
-	}
 	var changed []Key
-	for _, s := range slices.Clone(a.waiting) {
-		if a.asking == 0 && !slices.ContainsFunc(touched, a.available) {
+	for again := true; again; {
+		touched, recounted := a.touched, a.recounted
+		a.touched, a.recounted, again = nil, nil, false
+		if len(touched)+len(recounted) == 0 {
 			break
 		}
-		concerned := func(addr netip.Addr) bool { return addr == s.res.Address || a.open(addr, &s.req) }
-		if !slices.ContainsFunc(touched, concerned) {
-			continue
-		}
-		before := s.res
-		a.settle(s, s.req, false)
-		if !s.res.Equal(before) {
-			changed = append(changed, s.req.Key)
+		for _, s := range slices.Clone(a.waiting) {
+			if a.asking == 0 && len(recounted) == 0 && !slices.ContainsFunc(touched, a.available) {
+				break
+			}
+			concerned := func(addr netip.Addr) bool { return addr == s.res.Address || a.open(addr, &s.req) }
+			if !recounted[s.req.Key.Namespace] && !slices.ContainsFunc(touched, concerned) {
+				continue
+			}
+			before := s.res
+			a.settle(s, s.req, false)
+			if s.res.Equal(before) {
+				continue
+			}
+			if !slices.Contains(changed, s.req.Key) {
+				changed = append(changed, s.req.Key)
+			}
+			if again = len(a.recounted) > 0; again { // those before it may be concerned
+				a.touched = append(a.touched, touched...)
+				maps.Copy(a.recounted, recounted)
+				break
+			}
 		}
 	}
 	return changed

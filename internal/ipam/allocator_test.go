@@ -14,7 +14,8 @@ import (
 //
 //	a 4                 Service a asks for an IPv4 address; families 4, 6, 46, 64, with ? one is enough
 //	a 4 @pool =addr     from that pool; that address; also key=K backend=B port=N not=POOL (refused) bad (KeepOnly)
-//	a -                 Service a goes
+//	                    for=R (reservation R is for it)
+//	ns0/a -             Service a of namespace ns0 goes; without a namespace it is ns
 type script string
 
 func (s script) run(t *testing.T, a *Allocator) map[string]Result {
@@ -22,23 +23,31 @@ func (s script) run(t *testing.T, a *Allocator) map[string]Result {
 	results := map[string]Result{}
 	for i, op := range strings.Split(string(s), ",") {
 		words := strings.Fields(op)
-		key := Key{"ns", words[0]}
+		key := scriptKey(words[0])
 		if words[1] == "-" {
 			a.Release(key)
-			delete(results, key.Name)
+			delete(results, words[0])
 		} else {
 			a.Assign(parseRequest(t, key, i, words[1:]))
-			results[key.Name] = Result{}
+			results[words[0]] = Result{}
 		}
 		for name := range results { // what was decided is written
-			res, _ := a.Lookup(Key{"ns", name})
-			a.Written(Key{"ns", name}, res.Addresses)
+			res, _ := a.Lookup(scriptKey(name))
+			a.Written(scriptKey(name), res.Addresses)
 		}
 		for name := range results {
-			results[name], _ = a.Lookup(Key{"ns", name})
+			results[name], _ = a.Lookup(scriptKey(name))
 		}
 	}
 	return results
+}
+
+// scriptKey reads the name of a Service, which is in namespace ns unless it says otherwise: other/a.
+func scriptKey(text string) Key {
+	if ns, name, ok := strings.Cut(text, "/"); ok {
+		return Key{ns, name}
+	}
+	return Key{"ns", text}
 }
 
 func parseRequest(t *testing.T, key Key, at int, words []string) Request {
@@ -65,6 +74,8 @@ func parseRequest(t *testing.T, key Key, at int, words []string) Request {
 			req.Refused[value] = "is for others"
 		case name == "bad":
 			req.KeepOnly = true
+		case name == "for":
+			req.Reservations = append(req.Reservations, value)
 		default:
 			t.Fatalf("operation %d: what is %q?", at, w)
 		}
@@ -72,7 +83,8 @@ func parseRequest(t *testing.T, key Key, at int, words []string) Request {
 	return req
 }
 
-// parsePools reads "name[flags]=range range; ..." with flags m (manual), b (avoid buggy), i (incomplete), p or pN (pinned, priority).
+// parsePools reads "name[flags]=range range R:address; ..." with flags m (manual), b (avoid buggy), i (incomplete), p or pN
+// (pinned, priority), qN (quota); an address may be for reservation R.
 func parsePools(t *testing.T, text string) []Pool {
 	t.Helper()
 	var out []Pool
@@ -86,7 +98,17 @@ func parsePools(t *testing.T, text string) []Pool {
 				p.Priority = int(flags[i+1] - '0')
 			}
 		}
+		if i := strings.Index(flags, "q"); i >= 0 {
+			p.NamespaceQuota = int(flags[i+1] - '0')
+		}
 		for _, r := range strings.Fields(ranges) {
+			if name, addr, ok := strings.Cut(r, ":"); ok && strings.HasPrefix(name, "R") {
+				if p.Reserved == nil {
+					p.Reserved = map[netip.Addr]string{}
+				}
+				p.Reserved[netip.MustParseAddr(addr)] = name
+				continue
+			}
 			p.Ranges = append(p.Ranges, mustRange(t, r))
 		}
 		out = append(out, p)
@@ -212,6 +234,64 @@ func TestAssign(t *testing.T) {
 		"preferred becomes required: what there is stays": {
 			"p=192.0.2.0/30", "a 46?, a 46", map[string]string{"a": "192.0.2.0 NoPoolForService"},
 		},
+		"a namespace has no more than its quota, another has its own": {
+			"p[q2]=192.0.2.0/29", "a 4, b 4, c 4, o/c 4", map[string]string{"a": "192.0.2.0", "b": "192.0.2.1", "c": "QuotaReached", "o/c": "192.0.2.2"},
+		},
+		"a quota is of each family": {
+			"p[q1]=192.0.2.0/29 2001:db8::/125", "a 46, b 6, o/b 6, c 4", map[string]string{"a": "192.0.2.0 2001:db8::", "b": "QuotaReached", "o/b": "2001:db8::1", "c": "QuotaReached"},
+		},
+		"a quota is of each pool": {"p[q1]=192.0.2.0/29; q=192.0.2.8/30", "a 4, b 4", map[string]string{"a": "192.0.2.0", "b": "192.0.2.8"}},
+		"who goes leaves room in its namespace, and in no other": {
+			"p[q1]=192.0.2.0/29", "a 4, o/a 4, b 4, o/b 4, a -", map[string]string{"o/a": "192.0.2.1", "b": "192.0.2.0", "o/b": "QuotaReached"},
+		},
+		"an address that is shared within the namespace counts once": {
+			"p[q1]=192.0.2.0/29", "a 4 key=k port=TCP1, b 4 key=k port=TCP2, c 4 key=k port=TCP1, a -",
+			map[string]string{"b": "192.0.2.0", "c": "192.0.2.0"},
+		},
+		"an address that is shared with another namespace counts in both": {
+			"p[q1]=192.0.2.0/29", "a 4 key=k port=TCP1, o/a 4, o/b 4 key=k port=TCP2, o/a -",
+			map[string]string{"a": "192.0.2.0", "o/b": "192.0.2.0"},
+		},
+		"who shares an address of the namespace needs no room": {
+			"p[q1]=192.0.2.0/29", "b 4 =192.0.2.4, o/a 4 key=k port=TCP1, a 4 key=k port=TCP2, b 4 =192.0.2.4 key=k port=TCP3",
+			map[string]string{"a": "192.0.2.4", "b": "192.0.2.4", "o/a": "192.0.2.0"},
+		},
+		"a quota does not keep a Service from another address": {
+			"p[q1]=192.0.2.0/29", "a 4, a 4 =192.0.2.3, b 4 =192.0.2.0", map[string]string{"a": "192.0.2.3", "b": "QuotaReached"},
+		},
+		"a reserved address is not given to others": {
+			"p=192.0.2.0/31 R:192.0.2.0", "a 4, b 4, c 4 =192.0.2.0, d 4 for=R",
+			map[string]string{"a": "192.0.2.1", "b": "PoolExhausted", "c": "AddressReserved", "d": "192.0.2.0"},
+		},
+		"who it is reserved for gets it back": {
+			"p=192.0.2.0/29 R:192.0.2.2", "a 4 for=R, a -, b 4, c 4, d 4, a 4 for=R",
+			map[string]string{"a": "192.0.2.2", "b": "192.0.2.0", "c": "192.0.2.1", "d": "192.0.2.3"},
+		},
+		"of two that it is reserved for the second has another": {
+			"p=192.0.2.0/29 R:192.0.2.2", "a 4 for=R, b 4 for=R", map[string]string{"a": "192.0.2.2", "b": "192.0.2.0"},
+		},
+		"who it is reserved for may ask for it, and share it with whom it is reserved for": {
+			"p=192.0.2.0/29 R:192.0.2.2", "a 4 for=R =192.0.2.2 key=k port=TCP1, b 4 for=R key=k port=TCP2, c 4 key=k port=TCP3",
+			map[string]string{"a": "192.0.2.2", "b": "192.0.2.2", "c": "192.0.2.0"},
+		},
+		"a reservation asks for its pool, unless that is not for the Service": {
+			"p=192.0.2.0/30; q[m]=192.0.2.8/30 R:192.0.2.9", "b 4 for=R not=q, a 4 for=R", map[string]string{"a": "192.0.2.9", "b": "192.0.2.0"},
+		},
+		"the first reservation counts, and both families": {
+			"p=192.0.2.0/30 R1:192.0.2.1; q=192.0.2.8/30 2001:db8::/125 R2:192.0.2.9 R2:2001:db8::5", "a 46? for=R2 for=R1, b 4 for=R1 for=R2",
+			map[string]string{"a": "192.0.2.9 2001:db8::5", "b": "192.0.2.1"},
+		},
+		"a reserved address is worth more than a second family": {
+			"p[m]=192.0.2.0/30 R:192.0.2.1; q=192.0.2.8/30 2001:db8::/125", "a 46? for=R, b 46 for=R",
+			map[string]string{"a": "192.0.2.1", "b": "192.0.2.8 2001:db8::"},
+		},
+		"no Service moves for a reservation": {"p=192.0.2.0/30 R:192.0.2.1", "a 4, a 4 for=R", map[string]string{"a": "192.0.2.0"}},
+		"a reservation of what the pool has not is no matter": {
+			"p[b]=192.0.2.0/30 R:192.0.2.0 R:198.51.100.1", "a 4 for=R, b 4 =192.0.2.0 for=R", map[string]string{"a": "192.0.2.1", "b": "AddressAvoided"},
+		},
+		"a quota holds for reserved addresses too": {
+			"p[q1]=192.0.2.0/30 R:192.0.2.1", "a 4, b 4 for=R, o/b 4 for=R", map[string]string{"a": "192.0.2.0", "b": "QuotaReached", "o/b": "192.0.2.1"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var pools []Pool
@@ -247,6 +327,14 @@ func TestRebuild(t *testing.T) {
 		"of two that hold the same address the older keeps it": {
 			"p=192.0.2.0/30", map[string]claim{"b": {"4", "192.0.2.1", "p"}, "a": {"4", "192.0.2.1", "p"}},
 			map[string]string{"a": "192.0.2.1", "b": "192.0.2.0"},
+		},
+		"what is held above the quota stays, and no more is given": {
+			"p[q1]=192.0.2.0/29", map[string]claim{"a": {"4", "192.0.2.1", "p"}, "b": {"4", "192.0.2.2", "p"}, "c": {"4", "", ""}},
+			map[string]string{"a": "192.0.2.1", "b": "192.0.2.2", "c": "QuotaReached"},
+		},
+		"what is held stays, whoever it is reserved for": {
+			"p=192.0.2.0/29 R:192.0.2.0", map[string]claim{"b": {"4", "192.0.2.0", "p"}, "a": {"4 for=R", "", ""}},
+			map[string]string{"b": "192.0.2.0", "a": "192.0.2.1"},
 		},
 		"those that wait are served by age": {
 			"p=192.0.2.0/31", map[string]claim{"c": {"4", "", ""}, "a": {"4", "", ""}, "b": {"4", "", ""}},
@@ -329,6 +417,18 @@ func TestResultTellsWhy(t *testing.T) {
 	script("x 4, b 4, c 4 =192.0.2.0, x -").run(t, a)
 	if got, _ := a.Lookup(Key{"ns", "c"}); got.Holder.Name != "b" {
 		t.Errorf("c is told that %s has its address, want b", got.Holder)
+	}
+	a = Rebuild(parsePools(t, "p[q1]=192.0.2.0/30 R:192.0.2.3; q[m]=192.0.2.8/30"), nil, nil)
+	results2 := script("x 4, y 4, z 4 =192.0.2.1, w 4 =192.0.2.3").run(t, a)
+	want = []Refusal{{"p", QuotaReached, ""}, {"q", NotAutomatic, ""}}
+	if got := results2["y"].Refusals; !slices.Equal(got, want) {
+		t.Errorf("refusals are %v, want %v", got, want)
+	}
+	if got := results2["z"]; got.Address.String() != "192.0.2.1" || !slices.Equal(got.Refusals, want[:1]) {
+		t.Errorf("above the quota: %+v", got)
+	}
+	if got := results2["w"]; got.Address.String() != "192.0.2.3" || got.AddressPool != "p" || got.Reservation != "R" {
+		t.Errorf("reserved for another: %+v", got)
 	}
 	if z := results["z"]; z.Address.String() != "192.0.2.0" || z.AddressPool != "a" || z.Holder != (Key{"ns", "x"}) {
 		t.Errorf("who has 192.0.2.0? %+v", z)

@@ -20,12 +20,14 @@ func (a *Allocator) decide(req *Request, kept []netip.Addr, lost bool) Result {
 		return Result{Addresses: got, Reason: Assigned}
 	}
 	res := Result{Addresses: kept, Reason: NoPools, Refusals: a.refusals(req)}
-	for _, r := range res.Refusals {
-		if r.Reason == PoolExhausted {
-			res.Reason = PoolExhausted
+	if len(res.Refusals) > 0 {
+		res.Reason = NoPoolForService
+	}
+	for _, reason := range []Reason{PoolExhausted, QuotaReached} {
+		if slices.ContainsFunc(res.Refusals, func(r Refusal) bool { return r.Reason == reason }) {
+			res.Reason = reason
 			break
 		}
-		res.Reason = NoPoolForService
 	}
 	return res
 }
@@ -73,6 +75,18 @@ func (a *Allocator) asked(req *Request, kept []netip.Addr) Result {
 				return res
 			}
 		}
+		if has {
+			continue
+		}
+		if name := at.pool.Reserved[addr]; name != "" && !slices.Contains(req.Reservations, name) {
+			res.Reason, res.Reservation = AddressReserved, name
+			return res
+		}
+		if !a.within(at.pool, addr, req) {
+			res.Reason = QuotaReached
+			res.Refusals = []Refusal{{Pool: at.pool.Name, Reason: QuotaReached}}
+			return res
+		}
 	}
 	return Result{Addresses: slices.Clone(req.Addresses), Reason: Assigned}
 }
@@ -117,6 +131,11 @@ func (a *Allocator) search(req *Request, candidates []*pool, kept []netip.Addr, 
 			return kept // it never had more, and does not move for more
 		}
 	}
+	if req.Pool == "" {
+		if got := a.fromReservations(req, kept); got != nil {
+			return got
+		}
+	}
 	for _, p := range candidates {
 		if got := a.complete(p, req, kept); got != nil {
 			return got
@@ -157,17 +176,24 @@ func (a *Allocator) complete(p *pool, req *Request, kept []netip.Addr) []netip.A
 	return out
 }
 
-// fit returns the first address of the pool that is free or that the Service may share.
+// fit returns the address of the pool that is reserved for the Service, else the first that is free or that the Service
+// may share.
 func (a *Allocator) fit(p *pool, f Family, req *Request) (netip.Addr, bool) {
+	for _, r := range a.reservedFor(req) {
+		if r.pool == p && FamilyOf(r.Addr) == f && a.obtainable(r, req) {
+			return r.Addr, true
+		}
+	}
 	best, ok := p.space(f).first()
+	ok = ok && a.within(p, best.addr, req)
 	if req.SharingKey == "" {
 		return best.addr, ok
 	}
 	for _, h := range a.sharing[req.SharingKey] {
-		if h.pool != p || h.outside() || FamilyOf(h.addr) != f || ok && comparePositions(best, h.position) < 0 {
+		if h.pool != p || h.outside() || FamilyOf(h.addr) != f || ok && comparePositions(best, h.position) < 0 || p.Reserved[h.addr] != "" {
 			continue
 		}
-		if admitted, _ := h.admits(req); admitted {
+		if admitted, _ := h.admits(req); admitted && a.within(p, h.addr, req) {
 			best, ok = h.position, true
 		}
 	}
@@ -207,6 +233,11 @@ func (a *Allocator) lacks(p *pool, req *Request) Reason {
 	for _, f := range req.Families {
 		if p.space(f).size == 0 {
 			return FamilyNotInPool
+		}
+	}
+	for _, f := range req.Families {
+		if first, ok := p.space(f).first(); ok && !a.within(p, first.addr, req) {
+			return QuotaReached
 		}
 	}
 	return PoolExhausted

@@ -72,7 +72,7 @@ func (h *history) dirty() []Key {
 
 // next does one operation.
 func (h *history) next() {
-	key := Key{"ns", fmt.Sprintf("s%02d", h.IntN(14))}
+	key := numbered(h.IntN(14))
 	s := h.services[key]
 	dirty := h.dirty()
 	switch n := h.IntN(40); {

@@ -204,6 +204,18 @@ func (o *oracle) wanted(req Request, had, kept []netip.Addr, lost bool) []netip.
 			return kept
 		}
 	}
+	if req.Pool == "" {
+		ours := o.reserved(req)
+		for _, r := range ours {
+			got := o.allOf(*o.poolOf(r), req, kept)
+			if slices.ContainsFunc(ours, func(a netip.Addr) bool { return slices.Contains(got, a) }) {
+				return got
+			}
+		}
+		if len(ours) > 0 && req.OneIsEnough && len(kept) == 0 {
+			return ours[:1]
+		}
+	}
 	for _, p := range candidates {
 		if got := o.allOf(p, req, kept); got != nil {
 			return got
@@ -239,6 +251,9 @@ func (o *oracle) wantedAddresses(req Request, kept []netip.Addr) []netip.Addr {
 		if len(pools) > 1 && !has {
 			return nil
 		}
+		if name := p.Reserved[addr]; !has && (name != "" && !slices.Contains(req.Reservations, name) || !o.within(*p, addr, req)) {
+			return nil
+		}
 	}
 	return req.Addresses
 }
@@ -261,24 +276,65 @@ func (o *oracle) allOf(p Pool, req Request, kept []netip.Addr) []netip.Addr {
 }
 
 func (o *oracle) firstOf(p Pool, f Family, req Request) netip.Addr {
-	for _, addr := range listAddresses(p) {
-		if FamilyOf(addr) == f && o.usable(addr, req) && !slices.Contains(o.own(req), addr) {
-			return addr
+	for _, name := range append(slices.Clone(req.Reservations), "") {
+		for _, addr := range listAddresses(p) {
+			if p.Reserved[addr] == name && FamilyOf(addr) == f && o.offered(p, addr, req) {
+				return addr
+			}
 		}
 	}
 	return netip.Addr{}
 }
 
-// own lists what the Service itself has, or is about to leave, under no sharing key or another than now: it is not offered
-// a second time.
-func (o *oracle) own(req Request) []netip.Addr {
+func (o *oracle) offered(p Pool, addr netip.Addr, req Request) bool {
+	return o.usable(addr, req) && o.found(addr, req) && o.within(p, addr, req)
+}
+
+// reserved lists what the Service could be given since it is reserved for it.
+func (o *oracle) reserved(req Request) []netip.Addr {
 	var out []netip.Addr
-	for _, s := range append(slices.Clone(o.ghosts), o.services[req.Key]) {
-		if s != nil && s.req.Key == req.Key && (s.req.SharingKey == "" || s.req.SharingKey != req.SharingKey) {
-			out = append(out, s.addrs...)
+	for _, name := range req.Reservations {
+		for _, p := range o.pools {
+			if _, refused := req.Refused[p.Name]; refused {
+				continue
+			}
+			for _, addr := range listAddresses(p) {
+				if p.Reserved[addr] == name && slices.Contains(req.Families, FamilyOf(addr)) && o.offered(p, addr, req) {
+					out = append(out, addr)
+				}
+			}
 		}
 	}
 	return out
+}
+
+// within counts the addresses of the pool that other Services of the namespace have or are about to leave.
+func (o *oracle) within(p Pool, addr netip.Addr, req Request) bool {
+	theirs := map[netip.Addr]bool{}
+	for _, s := range append(slices.Collect(maps.Values(o.services)), o.ghosts...) {
+		if s.req.Key == req.Key || s.req.Key.Namespace != req.Key.Namespace {
+			continue
+		}
+		for _, a := range s.addrs {
+			if owner := o.poolOf(a); owner != nil && owner.Name == p.Name && FamilyOf(a) == FamilyOf(addr) {
+				theirs[a] = true
+			}
+		}
+	}
+	return p.NamespaceQuota == 0 || theirs[addr] || len(theirs) < p.NamespaceQuota
+}
+
+// found says whether an address can be come across: one that is in use only by its sharing key, even if all who use it are the
+// Service itself and what it is about to leave.
+func (o *oracle) found(addr netip.Addr, req Request) bool {
+	used, shared := false, false
+	for _, s := range append(slices.Collect(maps.Values(o.services)), o.ghosts...) {
+		if slices.Contains(s.addrs, addr) {
+			used = true
+			shared = shared || req.SharingKey != "" && s.req.SharingKey == req.SharingKey
+		}
+	}
+	return !used || shared
 }
 
 // usable compares a request with every other Service that has the address, or is about to leave it.

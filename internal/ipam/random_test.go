@@ -49,8 +49,22 @@ func (w *world) pools() []Pool {
 			p.Ranges = append(p.Ranges, r)
 		}
 	}
+	for i := range out {
+		if w.IntN(3) == 0 {
+			out[i].NamespaceQuota = 1 + w.IntN(3)
+		}
+		out[i].Reserved = map[netip.Addr]string{}
+		for _, addr := range listAddresses(out[i]) {
+			if w.IntN(5) == 0 {
+				out[i].Reserved[addr] = fmt.Sprintf("reservation%d", w.IntN(3))
+			}
+		}
+	}
 	return out
 }
+
+// numbered names one of the Services, which are of two namespaces.
+func numbered(i int) Key { return Key{fmt.Sprintf("ns%d", i%2), fmt.Sprintf("s%02d", i)} }
 
 func (w *world) request(key Key) Request {
 	w.born++
@@ -63,6 +77,11 @@ func (w *world) request(key Key) Request {
 		BackendKey:  []string{"", "", "Local:a"}[w.IntN(3)],
 		KeepOnly:    w.IntN(20) == 0,
 		Refused:     map[string]string{},
+	}
+	for _, i := range w.Perm(3) {
+		if w.IntN(6) == 0 {
+			req.Reservations = append(req.Reservations, fmt.Sprintf("reservation%d", i))
+		}
 	}
 	for range 1 + w.IntN(2) {
 		req.Ports = append(req.Ports, Port{[]string{"TCP", "UDP"}[w.IntN(2)], int32(w.IntN(3))})
@@ -145,6 +164,20 @@ func check(t *testing.T, a *Allocator, pools []Pool, when string) {
 				want.Outside6++
 			}
 		}
+		for _, s := range a.services {
+			if s.res.Pool == u.Pool {
+				want.Services++
+			}
+		}
+		for addr := range pools[i].Reserved {
+			switch _, used := a.held[addr]; {
+			case used || !slices.Contains(listed, addr):
+			case addr.Is4():
+				want.Reserved4++
+			default:
+				want.Reserved6++
+			}
+		}
 		for _, addr := range listed {
 			_, used := a.held[addr]
 			switch {
@@ -193,7 +226,25 @@ func checkBooks(t *testing.T, a *Allocator, when string) {
 	for _, s := range a.waiting {
 		got = append(got, s.req.Key)
 	}
-	if len(a.touched) > 0 {
+	given := map[*pool]map[quota]int{}
+	for addr, h := range a.held {
+		if given[h.pool] == nil {
+			given[h.pool] = map[quota]int{}
+		}
+		namespaces := map[string]bool{}
+		for _, u := range h.users {
+			if ns := u.req.Key.Namespace; h.pool.NamespaceQuota > 0 && !namespaces[ns] {
+				namespaces[ns] = true
+				given[h.pool][quota{ns, FamilyOf(addr)}]++
+			}
+		}
+	}
+	for _, p := range a.pools {
+		if !maps.Equal(p.given, given[p]) {
+			t.Fatalf("%s: pool %s has given %v, should be %v", when, p.Name, p.given, given[p])
+		}
+	}
+	if len(a.touched)+len(a.recounted) > 0 {
 		t.Fatalf("%s: %v are still to be handed over", when, a.touched)
 	}
 	if !slices.Equal(got, waiting) || a.asking != asking {
@@ -208,7 +259,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		pools := w.pools()
 		var claims []Claim
 		for i := range 14 {
-			c := Claim{Request: w.request(Key{"ns", fmt.Sprintf("s%02d", i)})}
+			c := Claim{Request: w.request(numbered(i))}
 			for _, f := range c.Families {
 				if w.IntN(2) == 0 { // often the same address as another
 					addrs := []string{"192.0.2.10", "192.0.2.255", "192.0.2.20", "203.0.113.1"}

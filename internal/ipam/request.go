@@ -69,6 +69,8 @@ type Request struct {
 	Ports []Port
 	// Refused are the pools that are not meant for the Service, by name, each with the reason in words.
 	Refused map[string]string
+	// Reservations that are for the Service, by name, the one to be used first in front.
+	Reservations []string
 	// KeepOnly is a request that cannot be read: the Service keeps what it has and is given nothing.
 	KeepOnly bool
 }

@@ -36,9 +36,13 @@ const (
 	AddressAvoided Reason = "AddressAvoided"
 	// AddressInUse: another Service has the address asked for and does not share it with this one.
 	AddressInUse Reason = "AddressInUse"
+	// AddressReserved: the address asked for is reserved for other Services.
+	AddressReserved Reason = "AddressReserved"
+	// QuotaReached: the pools that could be used have given the Service's namespace as many addresses as it may have.
+	QuotaReached Reason = "QuotaReached"
 )
 
-// Reasons of a Refusal, besides PoolExhausted, PoolNotForService and FamilyNotInPool.
+// Reasons of a Refusal, besides PoolExhausted, PoolNotForService, FamilyNotInPool and QuotaReached.
 const (
 	// NotAutomatic: the pool is used on request only.
 	NotAutomatic Reason = "NotAutomatic"
@@ -53,10 +57,11 @@ type Result struct {
 	Pool string
 	// Reason is Assigned where the request is fulfilled.
 	Reason Reason
-	// Address asked for that is at fault, and its Pool's name or its Holder where they are the reason.
+	// Address asked for that is at fault, and its Pool's name, its Holder or its Reservation where they are the reason.
 	Address     netip.Addr
 	AddressPool string
 	Holder      Key
+	Reservation string
 	// Refusals tell of each pool why it was not used, in the order in which they were looked at.
 	Refusals []Refusal
 }
@@ -72,5 +77,5 @@ type Refusal struct {
 // Equal says whether two results tell the same.
 func (r Result) Equal(o Result) bool {
 	return slices.Equal(r.Addresses, o.Addresses) && r.Pool == o.Pool && r.Reason == o.Reason && r.Address == o.Address &&
-		r.AddressPool == o.AddressPool && r.Holder == o.Holder && slices.Equal(r.Refusals, o.Refusals)
+		r.AddressPool == o.AddressPool && r.Holder == o.Holder && r.Reservation == o.Reservation && slices.Equal(r.Refusals, o.Refusals)
 }

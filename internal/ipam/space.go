@@ -22,6 +22,11 @@ type Pool struct {
 	Priority int
 	// Incomplete pools may once have had more addresses: who says that it holds one of theirs keeps it.
 	Incomplete bool
+	// NamespaceQuota is how many addresses of each family the Services of one namespace may have of the pool; 0: any number.
+	// A Service keeps what it has above it.
+	NamespaceQuota int
+	// Reserved addresses are only for Services with the reservation of that name, but for those that have one already.
+	Reserved map[netip.Addr]string
 }
 
 // comparePools puts the pool to look at first in front: pinned before open, by priority, by name.
@@ -44,10 +49,12 @@ func comparePools(a, b *pool) int {
 type pool struct {
 	Pool
 	v4, v6 space
+	// given counts the addresses in use, where there is a quota.
+	given map[quota]int
 }
 
 func newPool(p Pool) *pool {
-	out := &pool{Pool: p}
+	out := &pool{Pool: p, given: map[quota]int{}}
 	out.v4.avoid = p.AvoidBuggyIPs
 	for i, r := range p.Ranges {
 		out.space(FamilyOf(r.from)).grow(i, r)
@@ -81,6 +88,8 @@ type space struct {
 	// size is the number of addresses that can be given, used how many are; the largest uint64 stands for that many
 	// and more.
 	size, used uint64
+	// reserved is the number of addresses that are neither in use nor in free.
+	reserved uint64
 	// outside is the number of addresses in use that no range of the pool has any more.
 	outside uint64
 }
