@@ -33,6 +33,7 @@ import (
 	"metallb.io/operator/controllers/legacy"
 	"metallb.io/operator/controllers/pool"
 	"metallb.io/operator/controllers/service"
+	"metallb.io/operator/internal/lbservice"
 )
 
 // controllerLease is the name of the Lease that the working replica of the controller holds.
@@ -42,18 +43,20 @@ const controllerLease = "metallb-controller"
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 type controllerFlags struct {
-	namespace, class, secret, deployment, podName string
-	probePort, metricsPort                        int
-	metricsAddress                                string
-	leaderElect                                   bool
-	profiler                                      string
-	metrics                                       metricsFlags
+	namespace, secret, deployment, podName string
+	class                                  lbservice.Class
+	probePort, metricsPort                 int
+	metricsAddress                         string
+	leaderElect                            bool
+	profiler                               string
+	metrics                                metricsFlags
 }
 
 func controllerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger) error {
 	f := &controllerFlags{}
 	fs.StringVar(&f.namespace, "namespace", os.Getenv("METALLB_NAMESPACE"), "namespace of the configuration (env METALLB_NAMESPACE); by default the pod's own")
-	fs.StringVar(&f.class, "lb-class", "", "serve the Services of this spec.loadBalancerClass; by default those without a class")
+	fs.StringVar(&f.class.Name, "lb-class", "", "serve the Services of this spec.loadBalancerClass; by default those without a class")
+	fs.BoolVar(&f.class.Default, "lb-class-default", false, "with --lb-class, serve the Services without a class too")
 	fs.StringVar(&f.secret, "ml-secret-name", cmp.Or(os.Getenv("METALLB_ML_SECRET_NAME"), "memberlist"), "Secret with the key of the speakers' gossip, made if it is not there (env METALLB_ML_SECRET_NAME)")
 	fs.StringVar(&f.deployment, "deployment", os.Getenv("METALLB_DEPLOYMENT"), "the controller's own Deployment, which owns what the controller makes (env METALLB_DEPLOYMENT)")
 	fs.StringVar(&f.podName, "pod-name", os.Getenv("METALLB_POD_NAME"), "name of the pod, which owns the report on the configuration (env METALLB_POD_NAME)")
@@ -122,7 +125,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		state.SetupWithManager(mgr),
 		(&legacy.Reconciler{Client: mgr.GetClient(), Live: live, Recorder: recorder, State: state, Namespace: namespace}).SetupWithManager(mgr),
 		mgr.Add(belongings),
-		mgr.Add(&pool.Reporter{Client: mgr.GetClient(), Namespace: namespace, Usage: reconciler.Usage}),
+		mgr.Add(&pool.Reporter{Client: mgr.GetClient(), Namespace: namespace, Pools: reconciler.Pools}),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("ping", healthz.Ping), // a replica that waits for the Lease is ready: it is there to take over
 		metrics.Registry.Register(reconciler),

@@ -34,12 +34,14 @@ import (
 	"metallb.io/operator/internal/l2/arp"
 	"metallb.io/operator/internal/l2/iface"
 	"metallb.io/operator/internal/l2/ndp"
+	"metallb.io/operator/internal/lbservice"
 	"metallb.io/operator/speaker/members"
 	"metallb.io/operator/speaker/node"
 )
 
 type speakerFlags struct {
-	namespace, class, nodeName, podName   string
+	namespace, nodeName, podName          string
+	class                                 lbservice.Class
 	gossipAddress, gossipLabels, secretAt string
 	gossipPort, probePort, metricsPort    int
 	metricsAddress, probeAddress          string
@@ -53,7 +55,8 @@ func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger
 	f := &speakerFlags{}
 	gossipPort, portErr := strconv.Atoi(cmp.Or(os.Getenv("METALLB_ML_BIND_PORT"), "7946"))
 	fs.StringVar(&f.namespace, "namespace", os.Getenv("METALLB_NAMESPACE"), "namespace of the configuration (env METALLB_NAMESPACE); by default the pod's own")
-	fs.StringVar(&f.class, "lb-class", "", "announce the Services of this spec.loadBalancerClass; by default those without a class")
+	fs.StringVar(&f.class.Name, "lb-class", "", "announce the Services of this spec.loadBalancerClass; by default those without a class")
+	fs.BoolVar(&f.class.Default, "lb-class-default", false, "with --lb-class, announce the Services without a class too")
 	fs.StringVar(&f.nodeName, "node-name", os.Getenv("METALLB_NODE_NAME"), "name of the node (env METALLB_NODE_NAME)")
 	fs.StringVar(&f.podName, "pod-name", os.Getenv("METALLB_POD_NAME"), "name of the pod (env METALLB_POD_NAME)")
 	fs.StringVar(&f.gossipAddress, "ml-bindaddr", os.Getenv("METALLB_ML_BIND_ADDR"), "the node's address on the LAN, for the speakers' gossip (env METALLB_ML_BIND_ADDR)")

@@ -249,6 +249,10 @@ type MetalLBSpec struct {
 	// +optional
 	LoadBalancerClass string `json:"loadBalancerClass,omitempty"`
 
+	// LoadBalancerClassIsDefault serves Services without a class too, besides those of loadBalancerClass.
+	// +optional
+	LoadBalancerClassIsDefault bool `json:"loadBalancerClassIsDefault,omitempty"`
+
 	// BGPBackend is accepted with every value that manifests carry and changes nothing: one implementation serves all.
 	// +optional
 	BGPBackend BGPBackend `json:"bgpBackend,omitempty"`

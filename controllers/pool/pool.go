@@ -1,5 +1,5 @@
-// Package pool keeps the status of IPAddressPools: how many addresses Services have and how many are free. The numbers are
-// asked of the owner of the allocator, package service; nothing goes back to it.
+// Package pool keeps the status of IPAddressPools: how many addresses Services have and how many are free, and what deserves
+// a look. All of it is asked of the owner of the allocator, package service; nothing goes back to it.
 package pool
 
 import (
@@ -8,8 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -34,10 +39,17 @@ type Reporter struct {
 	// Client reads from the cache and writes.
 	Client    client.Client
 	Namespace string
-	// Usage counts the addresses of the pools in use, by the name of the IPAddressPool; nil: not known yet.
-	Usage func() map[string]ipam.Usage
+	// Pools says how it is with the pools in use, by the name of the IPAddressPool; nil: not known yet.
+	Pools func() map[string]State
 
 	written map[types.UID]record
+}
+
+// State is how it is with a pool.
+type State struct {
+	ipam.Usage
+	// Unadvertised says in words why nobody answers for its addresses; empty: somebody does.
+	Unadvertised string
 }
 
 // record is what was last written of a pool.
@@ -70,8 +82,8 @@ func (r *Reporter) Start(ctx context.Context) error {
 
 // round writes the status of each pool that has changed.
 func (r *Reporter) round(ctx context.Context, now time.Time) error {
-	usage := r.Usage()
-	if usage == nil {
+	states := r.Pools()
+	if states == nil {
 		return nil
 	}
 	var pools v1beta1.IPAddressPoolList
@@ -87,14 +99,14 @@ func (r *Reporter) round(ctx context.Context, now time.Time) error {
 		if ok {
 			r.written[p.UID] = last
 		}
-		u, used := usage[p.Name]
-		want := statusOf(u)
+		state, used := states[p.Name]
+		want := statusOf(state, used)
 		switch {
 		case !used && p.Status == nil:
 			continue // not read yet, or not usable: the numbers of an unusable pool are 0 only where there were others
-		case p.Status != nil && *p.Status == want:
+		case p.Status != nil && same(p.Status, &want):
 			continue
-		case ok && last.status == want && now.Sub(last.at) < lag:
+		case ok && same(&last.status, &want) && now.Sub(last.at) < lag:
 			continue // written, and not seen yet
 		}
 		if err := r.write(ctx, p, want); err != nil {
@@ -108,7 +120,23 @@ func (r *Reporter) round(ctx context.Context, now time.Time) error {
 
 // write names no version, so that it cannot be in conflict: nobody else writes these fields.
 func (r *Reporter) write(ctx context.Context, p *v1beta1.IPAddressPool, status v1beta1.IPAddressPoolStatus) error {
-	body, err := json.Marshal(map[string]any{"status": status})
+	var conditions []metav1.Condition
+	if p.Status != nil {
+		conditions = slices.Clone(p.Status.Conditions)
+	}
+	for _, c := range status.Conditions {
+		c.ObservedGeneration = p.Generation
+		meta.SetStatusCondition(&conditions, c)
+	}
+	if len(status.Conditions) == 0 {
+		conditions = nil
+	}
+	body, err := json.Marshal(map[string]any{"status": map[string]any{
+		"assignedIPv4": status.AssignedIPv4, "assignedIPv6": status.AssignedIPv6,
+		"availableIPv4": status.AvailableIPv4, "availableIPv6": status.AvailableIPv6,
+		"reservedIPv4": status.ReservedIPv4, "reservedIPv6": status.ReservedIPv6,
+		"conditions": conditions,
+	}})
 	if err != nil {
 		return err
 	}
@@ -121,13 +149,68 @@ func (r *Reporter) write(ctx context.Context, p *v1beta1.IPAddressPool, status v
 	return nil
 }
 
-// statusOf is the status of a pool. An address that a pool that is in error no longer has, and a Service keeps, is
-// assigned.
-func statusOf(u ipam.Usage) v1beta1.IPAddressPoolStatus {
-	return v1beta1.IPAddressPoolStatus{
-		AssignedIPv4: clamp(u.Used4 + u.Outside4), AssignedIPv6: clamp(u.Used6 + u.Outside6),
-		AvailableIPv4: clamp(free(u.Size4, u.Used4)), AvailableIPv6: clamp(free(u.Size6, u.Used6)),
+// statusOf is the status of a pool; that of one that is not in use has no conditions. An address that a pool that is in error
+// no longer has, and a Service keeps, is assigned. Conditions have no times yet.
+func statusOf(s State, used bool) v1beta1.IPAddressPoolStatus {
+	out := v1beta1.IPAddressPoolStatus{
+		AssignedIPv4: clamp(s.Used4 + s.Outside4), AssignedIPv6: clamp(s.Used6 + s.Outside6),
+		AvailableIPv4: clamp(free(s.Size4, s.Used4+s.Reserved4)), AvailableIPv6: clamp(free(s.Size6, s.Used6+s.Reserved6)),
+		ReservedIPv4: clamp(s.Reserved4), ReservedIPv6: clamp(s.Reserved6),
 	}
+	if used {
+		out.Conditions = []metav1.Condition{advertised(s.Unadvertised), nearlyExhausted(&s.Usage)}
+	}
+	return out
+}
+
+func advertised(lack string) metav1.Condition {
+	if lack != "" {
+		return metav1.Condition{Type: v1beta1.ConditionAdvertised, Status: metav1.ConditionFalse, Reason: "NotAdvertised", Message: lack + "."}
+	}
+	return metav1.Condition{Type: v1beta1.ConditionAdvertised, Status: metav1.ConditionTrue, Reason: "Advertised", Message: "The addresses that Services have are announced."}
+}
+
+// nearlyExhausted holds no numbers: a condition that counted would be written with each Service.
+func nearlyExhausted(u *ipam.Usage) metav1.Condition {
+	out := metav1.Condition{
+		Type: v1beta1.ConditionNearlyExhausted, Status: metav1.ConditionFalse, Reason: "AddressesFree",
+		Message: "At least one of ten addresses is free, of each family that the pool has.",
+	}
+	var gone, nearly []string
+	for _, f := range []struct {
+		name       string
+		size, busy uint64
+	}{{"IPv4", u.Size4, u.Used4 + u.Reserved4}, {"IPv6", u.Size6, u.Used6 + u.Reserved6}} {
+		switch left := free(f.size, f.busy); {
+		case f.size == 0:
+		case left == 0:
+			gone = append(gone, f.name)
+		case left < f.size/10 || left == f.size/10 && f.size%10 > 0: // a tenth, without a product that overflows
+			nearly = append(nearly, f.name)
+		}
+	}
+	switch {
+	case len(gone) > 0:
+		out.Status, out.Reason = metav1.ConditionTrue, "Exhausted"
+		out.Message = fmt.Sprintf("No %s address is free: add addresses to spec.addresses, or delete Services that are no longer needed.", strings.Join(gone, " and no "))
+	case len(nearly) > 0:
+		out.Status, out.Reason = metav1.ConditionTrue, "NearlyExhausted"
+		out.Message = fmt.Sprintf("More than nine of ten %s addresses are given or reserved: add addresses to spec.addresses in time.", strings.Join(nearly, " and "))
+	}
+	return out
+}
+
+// same compares what is written of a status with what should be, but for times.
+func same(is, want *v1beta1.IPAddressPoolStatus) bool {
+	plain := func(s *v1beta1.IPAddressPoolStatus) v1beta1.IPAddressPoolStatus {
+		out := *s
+		out.Conditions = slices.Clone(s.Conditions)
+		for i := range out.Conditions {
+			out.Conditions[i].LastTransitionTime, out.Conditions[i].ObservedGeneration = metav1.Time{}, 0
+		}
+		return out
+	}
+	return equality.Semantic.DeepEqual(plain(is), plain(want))
 }
 
 // free is what is left of a size, of which the largest number stands for that many and more.

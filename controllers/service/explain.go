@@ -46,6 +46,19 @@ func failure(svc *corev1.Service, cfg *config.Config, namespace string, req ipam
 		return fmt.Sprintf("There is no pool of addresses: create an IPAddressPool in namespace %s.", namespace)
 	case ipam.NoPoolForService:
 		return fmt.Sprintf("No pool may be used for this Service: %s. %s", pools(cfg, req, res), advice(res))
+	case ipam.AddressReserved:
+		return fmt.Sprintf("%s asks for %s, which pool %s reserves for %s: ask for another address, or change spec.reservations of the pool.", origin, res.Address, res.AddressPool, res.Reservation)
+	case ipam.QuotaReached:
+		switch {
+		case res.Address.IsValid():
+			return fmt.Sprintf("%s asks for %s, but %s: delete another Service of the namespace, share an address that it has by annotation %s, or raise spec.namespaceQuota of the pool.",
+				origin, res.Address, pools(cfg, req, res), lbservice.Prefix+lbservice.AllowSharedIP)
+		case req.Pool != "":
+			return fmt.Sprintf("Annotation %s asks for a pool that gives no more: %s. Delete another Service of the namespace, share an address that it has by annotation %s, or raise spec.namespaceQuota of the pool.",
+				poolKey, pools(cfg, req, res), lbservice.Prefix+lbservice.AllowSharedIP)
+		}
+		return fmt.Sprintf("No pool gives this namespace more: %s. Delete another Service of the namespace, share an address that it has by annotation %s, or raise spec.namespaceQuota of a pool.",
+			pools(cfg, req, res), lbservice.Prefix+lbservice.AllowSharedIP)
 	case ipam.PoolExhausted:
 		return fmt.Sprintf("No address is free: %s. Add addresses to a pool, or delete a Service that is no longer needed.", pools(cfg, req, res))
 	case ipam.PoolUnknown:
@@ -83,12 +96,12 @@ func pools(cfg *config.Config, req ipam.Request, res ipam.Result) string {
 			out = append(out, fmt.Sprintf("and %d more", len(res.Refusals)-i))
 			break
 		}
-		out = append(out, "pool "+r.Pool+" "+why(r, req)+broken(cfg, r.Pool))
+		out = append(out, "pool "+r.Pool+" "+why(cfg, r, req)+broken(cfg, r.Pool))
 	}
 	return strings.Join(out, "; ")
 }
 
-func why(r ipam.Refusal, req ipam.Request) string {
+func why(cfg *config.Config, r ipam.Refusal, req ipam.Request) string {
 	families := req.Families[0].String()
 	if len(req.Families) > 1 {
 		families += " and " + req.Families[1].String()
@@ -103,8 +116,15 @@ func why(r ipam.Refusal, req ipam.Request) string {
 			return "has not both " + families + " addresses"
 		}
 		return "has no " + families + " addresses"
+	case ipam.QuotaReached:
+		p, _ := cfg.Pool(r.Pool)
+		return fmt.Sprintf("has a namespaceQuota of %d, which the Services of namespace %s have used up", p.NamespaceQuota, req.Key.Namespace)
 	}
-	return "has no free " + families + " address"
+	text := "has no free " + families + " address"
+	if p, ok := cfg.Pool(r.Pool); ok && len(p.Reservations) > 0 {
+		text += " but such as spec.reservations keeps for others"
+	}
+	return text
 }
 
 // broken tells of a pool that would have more addresses if it had no errors.

@@ -62,6 +62,11 @@ func TestEveryReasonIsExplained(t *testing.T) {
 	ask := func(ips string) []func(*corev1.Service) {
 		return []func(*corev1.Service){annotate("metallb.io/loadBalancerIPs", ips)}
 	}
+	quota := offlinePool("quota", "192.0.2.0/28")
+	quota.Spec.NamespaceQuota = ptr.To(int32(1))
+	quota.Spec.Reservations = []v1beta1.Reservation{{Addresses: []string{"192.0.2.9"}, Namespace: "bank", ServiceName: "counter"}}
+	kept := offlinePool("kept", "192.0.2.0/31")
+	kept.Spec.Reservations = []v1beta1.Reservation{{Addresses: []string{"192.0.2.1"}, Namespace: "bank"}}
 	r := offline(t, full, asked, avoided, offlinePool("six", "2001:db8::/126"), offlinePool("broken", "192.0.2.5"))
 	seen := map[string]bool{}
 	for _, tt := range []struct {
@@ -98,6 +103,16 @@ func TestEveryReasonIsExplained(t *testing.T) {
 			"Annotation metallb.io/loadBalancerIPs asks for 203.0.113.255, which pool avoided leaves out since spec.avoidBuggyIPs is true: ask for an address that does not end in .0 or .255."},
 		{ipam.AddressInUse, r, []func(*corev1.Service){func(svc *corev1.Service) { svc.Spec.LoadBalancerIP = "192.0.2.0" }},
 			"Field spec.loadBalancerIP asks for 192.0.2.0, which Service shop/holder has: ask for another address, or let both have it by annotation metallb.io/allow-shared-ip with the same value on both, no port in common and the same externalTrafficPolicy (if Local, the same selector too)."},
+		{ipam.AddressReserved, offline(t, quota), ask("192.0.2.9"),
+			"Annotation metallb.io/loadBalancerIPs asks for 192.0.2.9, which pool quota reserves for Service bank/counter: ask for another address, or change spec.reservations of the pool."},
+		{ipam.PoolExhausted, offline(t, kept), nil,
+			"No address is free: pool kept has no free IPv4 address but such as spec.reservations keeps for others. Add addresses to a pool, or delete a Service that is no longer needed."},
+		{ipam.QuotaReached, offline(t, quota, avoided), nil,
+			"No pool gives this namespace more: pool avoided is for namespaces bank only; pool quota has a namespaceQuota of 1, which the Services of namespace shop have used up. Delete another Service of the namespace, share an address that it has by annotation metallb.io/allow-shared-ip, or raise spec.namespaceQuota of a pool."},
+		{ipam.QuotaReached, offline(t, quota), []func(*corev1.Service){annotate("metallb.io/address-pool", "quota")},
+			"Annotation metallb.io/address-pool asks for a pool that gives no more: pool quota has a namespaceQuota of 1, which the Services of namespace shop have used up. Delete another Service of the namespace, share an address that it has by annotation metallb.io/allow-shared-ip, or raise spec.namespaceQuota of the pool."},
+		{ipam.QuotaReached, offline(t, quota), ask("192.0.2.3"),
+			"Annotation metallb.io/loadBalancerIPs asks for 192.0.2.3, but pool quota has a namespaceQuota of 1, which the Services of namespace shop have used up: delete another Service of the namespace, share an address that it has by annotation metallb.io/allow-shared-ip, or raise spec.namespaceQuota of the pool."},
 		{ipam.InvalidRequest, r, ask("me"),
 			`metadata.annotations[metallb.io/loadBalancerIPs]: Invalid value: "me": "me" is not an IP address: write for instance 192.0.2.10 or 2001:db8::10.`},
 		{ForeignAddress, r, []func(*corev1.Service){func(svc *corev1.Service) {
@@ -113,7 +128,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 		seen[d.condition.Reason] = true
 		tt.r.release(keyOf(svc))
 	}
-	if len(seen) != 14 {
+	if len(seen) != 16 {
 		t.Errorf("%d reasons are explained: %v", len(seen), seen)
 	}
 }
@@ -198,7 +213,9 @@ func TestStripKeepsWhatIsUsed(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	r := offline(t, offlinePool("p", "192.0.2.0/30", "2001:db8::/126"))
+	p := offlinePool("p", "192.0.2.0/30", "2001:db8::/126")
+	p.Spec.Reservations = []v1beta1.Reservation{{Addresses: []string{"192.0.2.2", "192.0.2.3", "2001:db8::3"}, Namespace: "bank"}}
+	r := offline(t, p)
 	registry := prometheus.NewPedanticRegistry()
 	if err := registry.Register(r); err != nil {
 		t.Fatal(err)
@@ -207,6 +224,9 @@ func TestMetrics(t *testing.T) {
 # HELP metallb_allocator_addresses_in_use_total Number of addresses of a pool that Services have.
 # TYPE metallb_allocator_addresses_in_use_total gauge
 metallb_allocator_addresses_in_use_total{pool="p"} 1
+# HELP metallb_allocator_addresses_reserved_total Number of addresses of a pool that nobody has and that are reserved for some.
+# TYPE metallb_allocator_addresses_reserved_total gauge
+metallb_allocator_addresses_reserved_total{pool="p"} 3
 # HELP metallb_allocator_addresses_total Number of addresses of a pool.
 # TYPE metallb_allocator_addresses_total gauge
 metallb_allocator_addresses_total{pool="p"} 8
@@ -222,9 +242,13 @@ metallb_allocator_ipv6_addresses_in_use_total{pool="p"} 0
 # HELP metallb_allocator_ipv6_addresses_total Number of IPv6 addresses of a pool.
 # TYPE metallb_allocator_ipv6_addresses_total gauge
 metallb_allocator_ipv6_addresses_total{pool="p"} 4
+# HELP metallb_allocator_services_allocated_total Number of Services that have addresses of a pool.
+# TYPE metallb_allocator_services_allocated_total gauge
+metallb_allocator_services_allocated_total{pool="p"} 1
 `
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "metallb_allocator_addresses_in_use_total", "metallb_allocator_addresses_total",
-		"metallb_allocator_ipv4_addresses_in_use_total", "metallb_allocator_ipv4_addresses_total", "metallb_allocator_ipv6_addresses_in_use_total", "metallb_allocator_ipv6_addresses_total"); err != nil {
+		"metallb_allocator_ipv4_addresses_in_use_total", "metallb_allocator_ipv4_addresses_total", "metallb_allocator_ipv6_addresses_in_use_total", "metallb_allocator_ipv6_addresses_total",
+		"metallb_allocator_services_allocated_total", "metallb_allocator_addresses_reserved_total"); err != nil {
 		t.Error(err)
 	}
 	for _, name := range []string{"metallb_k8s_client_updates_total", "metallb_k8s_client_update_errors_total", "metallb_k8s_client_config_loaded_bool", "metallb_k8s_client_config_stale_bool"} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"time"
 
@@ -59,8 +60,9 @@ func (r *Reconciler) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	in.Now = time.Now()
 	cfg, problems := config.Compile(in)
-	r.report(in, problems, time.Now())
+	r.report(in, problems, in.Now)
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -147,8 +149,7 @@ func (r *Reconciler) claims(ctx context.Context, services []corev1.Service, cfg 
 				return nil, err
 			}
 		}
-		req, _ := lbservice.Parse(svc)
-		req.Refused = refused(svc, cfg, namespace)
+		req, _ := parse(svc, cfg, namespace)
 		claim := ipam.Claim{Request: req, Held: lbservice.Addresses(svc), HeldFrom: recordedPool(svc)}
 		if res := r.lookup(req.Key); len(res.Addresses) > 0 {
 			claim.Held, claim.HeldFrom = res.Addresses, res.Pool
@@ -213,6 +214,16 @@ func allocatorPools(cfg *config.Config) []ipam.Pool {
 			AvoidBuggyIPs: p.AvoidBuggyIPs,
 			Pinned:        p.Allocation != nil,
 			Incomplete:    p.Incomplete,
+
+			NamespaceQuota: p.NamespaceQuota,
+		}
+		for j := range p.Reservations {
+			if out[i].Reserved == nil {
+				out[i].Reserved = map[netip.Addr]string{}
+			}
+			for _, addr := range p.Reservations[j].Addresses {
+				out[i].Reserved[addr] = p.Reservations[j].For()
+			}
 		}
 		if p.Allocation != nil {
 			out[i].Priority = p.Allocation.Priority

@@ -3,7 +3,7 @@ package service
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"metallb.io/operator/internal/config"
+	"metallb.io/operator/controllers/pool"
 	"metallb.io/operator/internal/ipam"
 )
 
@@ -21,20 +21,22 @@ var (
 // usageMetric is one count of the addresses of each pool.
 type usageMetric struct {
 	*prometheus.Desc
-	count func(size4, size6, used4, used6 float64) float64
+	count func(u *ipam.Usage) float64
 }
 
-func newUsageMetric(name, help string, count func(size4, size6, used4, used6 float64) float64) usageMetric {
+func newUsageMetric(name, help string, count func(u *ipam.Usage) float64) usageMetric {
 	return usageMetric{prometheus.NewDesc(name, help, []string{"pool"}, nil), count}
 }
 
 var usageMetrics = []usageMetric{
-	newUsageMetric("metallb_allocator_addresses_total", "Number of addresses of a pool.", func(s4, s6, _, _ float64) float64 { return s4 + s6 }),
-	newUsageMetric("metallb_allocator_ipv4_addresses_total", "Number of IPv4 addresses of a pool.", func(s4, _, _, _ float64) float64 { return s4 }),
-	newUsageMetric("metallb_allocator_ipv6_addresses_total", "Number of IPv6 addresses of a pool.", func(_, s6, _, _ float64) float64 { return s6 }),
-	newUsageMetric("metallb_allocator_addresses_in_use_total", "Number of addresses of a pool that Services have.", func(_, _, u4, u6 float64) float64 { return u4 + u6 }),
-	newUsageMetric("metallb_allocator_ipv4_addresses_in_use_total", "Number of IPv4 addresses of a pool that Services have.", func(_, _, u4, _ float64) float64 { return u4 }),
-	newUsageMetric("metallb_allocator_ipv6_addresses_in_use_total", "Number of IPv6 addresses of a pool that Services have.", func(_, _, _, u6 float64) float64 { return u6 }),
+	newUsageMetric("metallb_allocator_addresses_total", "Number of addresses of a pool.", func(u *ipam.Usage) float64 { return float64(u.Size4) + float64(u.Size6) }),
+	newUsageMetric("metallb_allocator_ipv4_addresses_total", "Number of IPv4 addresses of a pool.", func(u *ipam.Usage) float64 { return float64(u.Size4) }),
+	newUsageMetric("metallb_allocator_ipv6_addresses_total", "Number of IPv6 addresses of a pool.", func(u *ipam.Usage) float64 { return float64(u.Size6) }),
+	newUsageMetric("metallb_allocator_addresses_in_use_total", "Number of addresses of a pool that Services have.", func(u *ipam.Usage) float64 { return float64(u.Used4) + float64(u.Used6) }),
+	newUsageMetric("metallb_allocator_ipv4_addresses_in_use_total", "Number of IPv4 addresses of a pool that Services have.", func(u *ipam.Usage) float64 { return float64(u.Used4) }),
+	newUsageMetric("metallb_allocator_ipv6_addresses_in_use_total", "Number of IPv6 addresses of a pool that Services have.", func(u *ipam.Usage) float64 { return float64(u.Used6) }),
+	newUsageMetric("metallb_allocator_services_allocated_total", "Number of Services that have addresses of a pool.", func(u *ipam.Usage) float64 { return float64(u.Services) }),
+	newUsageMetric("metallb_allocator_addresses_reserved_total", "Number of addresses of a pool that nobody has and that are reserved for some.", func(u *ipam.Usage) float64 { return float64(u.Reserved4) + float64(u.Reserved6) }),
 }
 
 // Describe is of prometheus.Collector.
@@ -59,28 +61,27 @@ func (r *Reconciler) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, u := range r.alloc.Usage() {
 		for _, m := range usageMetrics {
-			value := m.count(float64(u.Size4), float64(u.Size6), float64(u.Used4), float64(u.Used6))
-			out <- prometheus.MustNewConstMetric(m.Desc, prometheus.GaugeValue, value, u.Pool)
+			out <- prometheus.MustNewConstMetric(m.Desc, prometheus.GaugeValue, m.count(&u), u.Pool)
 		}
 	}
 }
 
-// Usage counts the addresses of every IPAddressPool that is in use, by its name; nil until the configuration has been
-// read for the first time.
-func (r *Reconciler) Usage() map[string]ipam.Usage {
+// Pools says how it is with every IPAddressPool that is in use, by its name; nil until the configuration has been read for
+// the first time.
+func (r *Reconciler) Pools() map[string]pool.State {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.alloc == nil {
 		return nil
 	}
-	of := make(map[string]config.Source, len(r.config.Pools))
-	for i := range r.config.Pools {
-		of[r.config.Pools[i].Name] = r.config.Pools[i].Source
-	}
-	out := make(map[string]ipam.Usage, len(of))
+	usage := map[string]ipam.Usage{}
 	for _, u := range r.alloc.Usage() {
-		if source := of[u.Pool]; source.Kind == "IPAddressPool" {
-			out[source.Name] = u
+		usage[u.Pool] = u
+	}
+	out := make(map[string]pool.State, len(r.config.Pools))
+	for i := range r.config.Pools {
+		if p := &r.config.Pools[i]; p.Source.Kind == "IPAddressPool" {
+			out[p.Source.Name] = pool.State{Usage: usage[p.Name], Unadvertised: p.Unadvertised}
 		}
 	}
 	return out

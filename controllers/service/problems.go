@@ -56,10 +56,21 @@ func (r *Reconciler) outcomes() map[string]configuration.Outcome {
 // nextLook returns when to load again though nothing is known to have changed; 0: never. The caller holds loading.
 func (r *Reconciler) nextLook(now time.Time) time.Duration {
 	next := r.problems.Next(now)
+	if expiry := r.nextExpiry(); !expiry.IsZero() {
+		left := max(expiry.Sub(now), time.Millisecond)
+		next = min(cmp.Or(next, left), left)
+	}
 	if r.lacksSecrets {
 		return min(cmp.Or(next, recheckSecrets), recheckSecrets)
 	}
 	return next
+}
+
+// nextExpiry is when the next reservation no longer counts; zero: never.
+func (r *Reconciler) nextExpiry() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.config.NextExpiry()
 }
 
 // lacksSecrets says whether a peer refers to a Secret that is not there, or not yet what it should be.

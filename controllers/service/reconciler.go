@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -37,8 +38,8 @@ type Reconciler struct {
 	Recorder record.EventRecorder
 	// Namespace of the configuration.
 	Namespace string
-	// Class of the Services that are ours; empty: those without a class.
-	Class string
+	// Class of the Services that are ours.
+	Class lbservice.Class
 	// State is where what came of the configuration is reported; nil: nowhere.
 	State *configuration.State
 
@@ -88,8 +89,7 @@ func (r *Reconciler) decide(svc *corev1.Service, namespace labels.Set) decision 
 		r.alloc.Withdraw(key)
 		return leave(svc)
 	}
-	req, errs := lbservice.Parse(svc)
-	req.Refused = refused(svc, r.config, namespace)
+	req, errs := parse(svc, r.config, namespace)
 	res, changed := r.alloc.Assign(req)
 	r.enqueue(changed)
 	return grant(svc, r.config, r.Namespace, req, res, errs)
@@ -168,7 +168,23 @@ func keyOf(svc *corev1.Service) ipam.Key {
 	return ipam.Key{Namespace: svc.Namespace, Name: svc.Name}
 }
 
-// refused decides the selectors of all pools for one Service.
+// parse reads what a Service asks for, and decides the selectors of all pools for it.
+func parse(svc *corev1.Service, cfg *config.Config, namespace labels.Set) (ipam.Request, field.ErrorList) {
+	req, errs := lbservice.Parse(svc)
+	req.Refused = refused(svc, cfg, namespace)
+	for i := range cfg.Pools {
+		for j := range cfg.Pools[i].Reservations {
+			if r := &cfg.Pools[i].Reservations[j]; r.Includes(svc.Namespace, svc.Name, svc.Labels) {
+				if name := r.For(); !slices.Contains(req.Reservations, name) {
+					req.Reservations = append(req.Reservations, name)
+				}
+			}
+		}
+	}
+	return req, errs
+}
+
+// refused says of the pools that are not meant for a Service why not.
 func refused(svc *corev1.Service, cfg *config.Config, namespace labels.Set) map[string]string {
 	var out map[string]string
 	for i := range cfg.Pools {

@@ -79,12 +79,14 @@ func TestAssignment(t *testing.T) {
 
 func TestOnlyOurClass(t *testing.T) {
 	for name, tt := range map[string]struct {
-		class string
+		class lbservice.Class
 		ours  *string
 		other *string
 	}{
-		"without a class those without": {"", nil, ptr.To("example.com/other")},
-		"with a class those of it":      {"example.com/mine", ptr.To("example.com/mine"), nil},
+		"without a class those without":        {lbservice.Class{}, nil, ptr.To("example.com/other")},
+		"with a class those of it":             {lbservice.Class{Name: "example.com/mine"}, ptr.To("example.com/mine"), nil},
+		"by default those of it":               {lbservice.Class{Name: "example.com/mine", Default: true}, ptr.To("example.com/mine"), ptr.To("example.com/other")},
+		"by default those without a class too": {lbservice.Class{Name: "example.com/mine", Default: true}, nil, ptr.To("example.com/other")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -107,7 +109,7 @@ func TestClassOfTheInstallationChanges(t *testing.T) {
 	w.service("a")
 	w.expectEvents(w.expect("a", "192.0.2.0"), "IPAllocated")
 	w.halt()
-	w.class = "example.com/mine"
+	w.class = lbservice.Class{Name: "example.com/mine"}
 	w.start()
 	svc := w.expect("a", "no condition")
 	if got := recordedPool(svc); got != "" {

@@ -35,6 +35,7 @@ import (
 	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/controllers/pool"
+	"metallb.io/operator/internal/lbservice"
 	"metallb.io/operator/internal/testenv"
 )
 
@@ -59,7 +60,7 @@ type world struct {
 	admin     *rest.Config
 	namespace string // of the configuration
 	apps      string // of the Services
-	class     string
+	class     lbservice.Class
 	pod       string // of the controller; empty: none
 	wrap      func(client.WithWatch) client.Client
 	// belongings to run beside the reconciler; clients and namespace are filled in.
@@ -206,7 +207,7 @@ func (w *world) run(edit func(*ctrl.Options)) func() {
 		reconciler.Client = splitClient{Reader: mgr.GetClient(), Client: w.wrap(inner)}
 	}
 	w.must(reconciler.SetupWithManager(mgr))
-	w.must(mgr.Add(&pool.Reporter{Client: mgr.GetClient(), Namespace: w.namespace, Usage: reconciler.Usage}))
+	w.must(mgr.Add(&pool.Reporter{Client: mgr.GetClient(), Namespace: w.namespace, Pools: reconciler.Pools}))
 	if w.belongings != nil {
 		b := *w.belongings
 		b.Client, b.Live, b.Namespace = mgr.GetClient(), mgr.GetAPIReader(), w.namespace
@@ -269,8 +270,8 @@ func (w *world) service(name string, edits ...func(*corev1.Service)) *corev1.Ser
 			Ports:    []corev1.ServicePort{{Name: "web", Port: 80}},
 		},
 	}
-	if w.class != "" {
-		svc.Spec.LoadBalancerClass = &w.class
+	if w.class.Name != "" {
+		svc.Spec.LoadBalancerClass = &w.class.Name
 	}
 	for _, edit := range edits {
 		edit(svc)

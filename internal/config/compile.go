@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -18,7 +19,7 @@ func Compile(in Input) (*Config, []Problem) {
 // compile is Compile, where one resource counts as younger than all others.
 func compile(in Input, youngest Source) (*Config, []Problem) {
 	c := &compiler{
-		youngest: youngest, nodes: newNodes(&in), problems: map[problemKey]field.ErrorList{}, communities: map[string]alias{},
+		youngest: youngest, now: in.Now, nodes: newNodes(&in), problems: map[problemKey]field.ErrorList{}, communities: map[string]alias{},
 		bfd: map[string]*BFDProfile{}, poolsByName: map[string]*draft{}, poolsBySelector: map[selectorKey][]*draft{},
 	}
 	c.aliases(in.Communities)
@@ -47,6 +48,7 @@ func compile(in Input, youngest Source) (*Config, []Problem) {
 // compiler holds what Compile has found so far.
 type compiler struct {
 	youngest Source
+	now      time.Time
 	nodes    *nodes
 	problems map[problemKey]field.ErrorList
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -19,6 +20,9 @@ type Input struct {
 	BGPPeers          []v1beta2.BGPPeer
 	BFDProfiles       []v1beta1.BFDProfile
 	Communities       []v1beta1.Community
+
+	// Now is the time by which what is limited in time counts; zero: it counts.
+	Now time.Time
 
 	// Secrets by name, those that peers refer to; one that is missing does not exist. Nil: it is not known which exist.
 	Secrets map[string]Secret

@@ -59,6 +59,9 @@ func ReviewMetalLB(existing []v1beta1.MetalLB, subject *v1beta1.MetalLB) Verdict
 			v.Errors = append(v.Errors, field.Invalid(spec.Child("loadBalancerClass"), s.LoadBalancerClass, text))
 		}
 	}
+	if s.LoadBalancerClassIsDefault && s.LoadBalancerClass == "" {
+		v.Errors = append(v.Errors, field.Invalid(spec.Child("loadBalancerClassIsDefault"), true, "is for a load balancer of a class, and without one it serves Services without a class anyway: set loadBalancerClass, or remove this"))
+	}
 	if s.FRRK8sConfig != nil {
 		for i, text := range s.FRRK8sConfig.AlwaysBlock {
 			if _, err := netip.ParsePrefix(text); err != nil {

@@ -23,8 +23,10 @@ type draft struct {
 	pool   Pool
 	nameAt *field.Path
 	texts  []string
-	age    age
-	labels labels.Set
+	// reservations as they are written.
+	reservations []v1beta1.Reservation
+	age          age
+	labels       labels.Set
 	// legacy is the AddressPool that the draft is made from; nil: it is an IPAddressPool.
 	legacy *v1beta1.AddressPoolSpec
 	// at are the indices in texts of the pool's Addresses.
@@ -56,16 +58,18 @@ func (c *compiler) fromIPAddressPool(in *v1beta1.IPAddressPool) draft {
 	source := Source{Kind: kindIPAddressPool, Name: in.Name}
 	return draft{
 		pool: Pool{
-			Name:          in.Name,
-			Source:        source,
-			AutoAssign:    in.Spec.AutoAssign == nil || *in.Spec.AutoAssign,
-			AvoidBuggyIPs: in.Spec.AvoidBuggyIPs,
-			Allocation:    c.allocation(source, in.Spec.ServiceAllocation),
+			Name:           in.Name,
+			Source:         source,
+			AutoAssign:     in.Spec.AutoAssign == nil || *in.Spec.AutoAssign,
+			AvoidBuggyIPs:  in.Spec.AvoidBuggyIPs,
+			Allocation:     c.allocation(source, in.Spec.ServiceAllocation),
+			NamespaceQuota: c.quota(source, in.Spec.NamespaceQuota),
 		},
-		nameAt: field.NewPath("metadata", "name"),
-		texts:  in.Spec.Addresses,
-		age:    c.age(source, in.CreationTimestamp),
-		labels: in.Labels,
+		nameAt:       field.NewPath("metadata", "name"),
+		texts:        in.Spec.Addresses,
+		reservations: in.Spec.Reservations,
+		age:          c.age(source, in.CreationTimestamp),
+		labels:       in.Labels,
 	}
 }
 
@@ -150,6 +154,7 @@ func (c *compiler) addresses(pools []*draft) []*draft {
 				d.widest6 = d.widest6.or(r)
 			}
 		}
+		c.reserve(d)
 	}
 	return pools
 }

@@ -14,13 +14,17 @@ import (
 // unannounced warns of pools whose addresses nobody will answer for.
 func (c *compiler) unannounced() {
 	at := field.NewPath("spec", "addresses")
+	warn := func(d *draft, text string) {
+		d.pool.Unadvertised = "Lacks " + text
+		c.warnings(d.pool.Source, field.Required(at, text))
+	}
 	for _, d := range c.pools {
 		switch {
 		case len(d.pool.L2) > 0:
 		case d.routed && len(c.peerNames) == 0:
-			c.warnings(d.pool.Source, field.Required(at, "a BGPPeer: there is none, and this pool is announced by BGP only, so its addresses are given to Services but no router is told. Create a BGPPeer for each router"))
+			warn(d, "a BGPPeer: there is none, and this pool is announced by BGP only, so its addresses are given to Services but no router is told. Create a BGPPeer for each router")
 		case d.legacy == nil && !d.routed:
-			c.warnings(d.pool.Source, field.Required(at, "an L2Advertisement or BGPAdvertisement for this pool: without one its addresses are given to Services but nobody answers for them. Create one with "+d.pool.Name+" in spec.ipAddressPools"))
+			warn(d, "an L2Advertisement or BGPAdvertisement for this pool: without one its addresses are given to Services but nobody answers for them. Create one with "+d.pool.Name+" in spec.ipAddressPools")
 		}
 	}
 }

@@ -41,6 +41,12 @@ type Pool struct {
 	AvoidBuggyIPs bool
 	// Allocation restricts the pool to some Services; nil: open to all.
 	Allocation *Allocation
+	// NamespaceQuota is how many addresses of each family the Services of one namespace may have; 0: any number.
+	NamespaceQuota int
+	// Reservations keep addresses for some Services, in the order of the specification; none has an address of another.
+	Reservations []Reservation
+	// Unadvertised says in words why nobody answers for the pool's addresses, on whatever node; empty: somebody does.
+	Unadvertised string
 	// L2 are the advertisements of the pool's addresses by ARP and NDP.
 	L2 []L2Advertisement
 	// BGP are the advertisements of the pool's addresses to peers.
@@ -56,6 +62,17 @@ type Allocation struct {
 	NamespaceSelectors []labels.Selector
 	// ServiceSelectors choose Services by label, one match is enough. Empty: every Service.
 	ServiceSelectors []labels.Selector
+}
+
+// Reservation is a compiled Reservation that counts.
+type Reservation struct {
+	// Addresses of the pool.
+	Addresses []netip.Addr
+	// Namespace of the Services, and the Name of the only one or a Selector. Empty, nil: all of the namespace.
+	Namespace, Name string
+	Selector        labels.Selector
+	// Expires is when it no longer counts; zero: never.
+	Expires time.Time
 }
 
 // L2Advertisement is a compiled L2Advertisement, or what an AddressPool of protocol layer2 implies.

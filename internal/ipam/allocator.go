@@ -239,7 +239,7 @@ func (a *Allocator) settle(s *service, req Request, lost bool) {
 // owner returns the pool that has the address to give.
 func (a *Allocator) owner(addr netip.Addr) (poolRange, bool) {
 	at, ok := a.containing(addr)
-	if ok && at.pool.AvoidBuggyIPs && addr.Is4() && buggy(addr) {
+	if ok && at.pool.AvoidBuggyIPs && Buggy(addr) {
 		return poolRange{}, false
 	}
 	return at, ok

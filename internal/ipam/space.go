@@ -186,7 +186,9 @@ func (s *space) give(p position) {
 	s.used--
 }
 
-// buggy says whether an IPv4 address ends in .0 or .255, which some old equipment takes for a network or a broadcast.
+// Buggy says whether an address ends in .0 or .255 and is IPv4, which some old equipment takes for a network or a broadcast.
+func Buggy(a netip.Addr) bool { return a.Is4() && buggy(a) }
+
 func buggy(a netip.Addr) bool {
 	last := a.As4()[3]
 	return last == 0 || last == 255

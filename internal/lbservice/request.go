@@ -31,16 +31,23 @@ const (
 	AllocatedFrom = "ip-allocated-from-pool"
 )
 
-// Ours says whether the Service is this load balancer's: of type LoadBalancer and of its class. With an empty class
-// those are the Services without a class, else those of exactly that class.
-func Ours(svc *corev1.Service, class string) bool {
+// Class says by their spec.loadBalancerClass which Services are this load balancer's.
+type Class struct {
+	// Name of the class. Empty: Services without a class.
+	Name string
+	// Default is for Services without a class too.
+	Default bool
+}
+
+// Ours says whether the Service is this load balancer's: of type LoadBalancer and of its class.
+func Ours(svc *corev1.Service, class Class) bool {
 	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return false
 	}
 	if svc.Spec.LoadBalancerClass == nil {
-		return class == ""
+		return class.Name == "" || class.Default
 	}
-	return *svc.Spec.LoadBalancerClass == class
+	return *svc.Spec.LoadBalancerClass == class.Name
 }
 
 // Addresses returns the valid addresses of the Service's status, IPv4-mapped ones as IPv4, each once.

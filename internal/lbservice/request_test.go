@@ -140,15 +140,19 @@ func TestOurs(t *testing.T) {
 	clusterIP := func(svc *corev1.Service) { svc.Spec.Type = corev1.ServiceTypeClusterIP }
 	for name, tt := range map[string]struct {
 		svc   *corev1.Service
-		class string
+		class Class
 		want  bool
 	}{
-		"no class, none served":           {loadBalancer(), "", true},
-		"no class, one served":            {loadBalancer(), "example.com/x", false},
-		"the class served":                {loadBalancer(class("example.com/x")), "example.com/x", true},
-		"another class":                   {loadBalancer(class("example.com/y")), "example.com/x", false},
-		"a class, none served":            {loadBalancer(class("example.com/y")), "", false},
-		"a Service without load balancer": {loadBalancer(clusterIP), "", false},
+		"no class, none served":           {loadBalancer(), Class{}, true},
+		"no class, one served":            {loadBalancer(), Class{Name: "example.com/x"}, false},
+		"no class, one served by default": {loadBalancer(), Class{Name: "example.com/x", Default: true}, true},
+		"the class served":                {loadBalancer(class("example.com/x")), Class{Name: "example.com/x"}, true},
+		"the class served by default":     {loadBalancer(class("example.com/x")), Class{Name: "example.com/x", Default: true}, true},
+		"another class":                   {loadBalancer(class("example.com/y")), Class{Name: "example.com/x"}, false},
+		"another class than the default":  {loadBalancer(class("example.com/y")), Class{Name: "example.com/x", Default: true}, false},
+		"a class, none served":            {loadBalancer(class("example.com/y")), Class{}, false},
+		"a Service without load balancer": {loadBalancer(clusterIP), Class{}, false},
+		"and one served by default":       {loadBalancer(clusterIP), Class{Name: "example.com/x", Default: true}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := Ours(tt.svc, tt.class); got != tt.want {

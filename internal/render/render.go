@@ -209,6 +209,9 @@ func (r renderer) args(command string) []string {
 	if class := r.m.Spec.LoadBalancerClass; class != "" {
 		args = append(args, "--lb-class="+class)
 	}
+	if r.m.Spec.LoadBalancerClassIsDefault {
+		args = append(args, "--lb-class-default")
+	}
 	if metrics := r.m.Spec.Metrics; metrics != nil {
 		if metrics.TLSMinVersion != "" {
 			args = append(args, "--tls-min-version="+string(metrics.TLSMinVersion))

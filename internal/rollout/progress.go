@@ -13,7 +13,7 @@ import (
 
 // Deadline is how long a workload may stand still short of its goal before it counts as stuck. It is ours because a
 // DaemonSet has none, and a Deployment's does not count once it has been complete.
-const Deadline = 45 * time.Second
+const Deadline = 40 * time.Second
 
 // Progress remembers how far the two workloads were seen to be, and since when. The zero value has seen nothing.
 type Progress struct {

@@ -124,7 +124,7 @@ func TestConditions(t *testing.T) {
 		},
 		"a controller that does not come up is said to keep the speakers waiting": {
 			after(Deadline, deployment(0, 1), daemonSet(3, 3, 3)).with(func(s *Snapshot) { s.SpeakersWait = true }),
-			want{"Available": {"True", "AsExpected"}, "Progressing": {"True"}, "Degraded": {"True", "RolloutStuck", "No progress for 45s: the controller", "The speakers keep their version until it is up. See why: kubectl"}},
+			want{"Available": {"True", "AsExpected"}, "Progressing": {"True"}, "Degraded": {"True", "RolloutStuck", "No progress for 40s: the controller", "The speakers keep their version until it is up. See why: kubectl"}},
 		},
 		"nodes without a speaker are counted": {
 			after(Deadline-1, deployment(1, 1), daemonSet(3, 3, 1)),
@@ -135,7 +135,7 @@ func TestConditions(t *testing.T) {
 			want{
 				"Available":   {"False", "RolloutStuck", "2 of 3 nodes"},
 				"Progressing": {"True", "RollingOut"},
-				"Degraded":    {"True", "RolloutStuck", "45s", "2 of 3 nodes", "kubectl -n lb describe pods -l app=metallb,component=speaker"},
+				"Degraded":    {"True", "RolloutStuck", "40s", "2 of 3 nodes", "kubectl -n lb describe pods -l app=metallb,component=speaker"},
 			},
 		},
 		"a new image that cannot be pulled is stuck while the old pods keep it available": {

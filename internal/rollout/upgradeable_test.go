@@ -23,7 +23,7 @@ func TestUpgradeable(t *testing.T) {
 		"without a MetalLB resource nothing is in the way": {Snapshot{}, "True", "AsExpected", []string{"no MetalLB resource"}},
 		"what is complete may be replaced":                 {after(0, deployment(1, 1), daemonSet(3, 3, 3)), "True", "AsExpected", []string{"lb/metallb", "up to date"}},
 		"what is complete for long may be replaced too":    {after(2*Deadline, deployment(1, 1), daemonSet(3, 3, 3)), "True", "AsExpected", nil},
-		"an installation is waited for":                    {after(0, nil, nil), "False", "RollingOut", []string{"lb/metallb", "45s"}},
+		"an installation is waited for":                    {after(0, nil, nil), "False", "RollingOut", []string{"lb/metallb", "40s"}},
 		"speakers that are rolled out are waited for":      {after(0, deployment(1, 1), daemonSet(3, 1, 3)), "False", "RollingOut", nil},
 		"and so is a controller":                           {after(0, deployment(1, 0), daemonSet(3, 3, 3)), "False", "RollingOut", nil},
 		"and speakers that are not begun with":             {after(0, deployment(1, 1), notObserved), "False", "RollingOut", nil},

@@ -21,7 +21,7 @@ import (
 // inputs keeps what the API server says in the form that a plan needs, and signals when something has changed that a plan
 // depends on.
 type inputs struct {
-	class     string
+	class     lbservice.Class
 	node, pod string
 	address   netip.Addr
 	changed   chan struct{} // size 1
@@ -42,7 +42,7 @@ type service struct {
 	uid types.UID
 }
 
-func newInputs(class, node, pod string, address netip.Addr) *inputs {
+func newInputs(class lbservice.Class, node, pod string, address netip.Addr) *inputs {
 	return &inputs{
 		class: class, node: node, pod: pod, address: address, changed: make(chan struct{}, 1),
 		services: map[types.NamespacedName]service{}, slices: map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice{},

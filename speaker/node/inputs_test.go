@@ -12,10 +12,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"metallb.io/operator/internal/announce"
+	"metallb.io/operator/internal/lbservice"
 )
 
 func testInputs() *inputs {
-	return newInputs("", "node-1", "speaker-old", netip.MustParseAddr("192.0.2.1"))
+	return newInputs(lbservice.Class{}, "node-1", "speaker-old", netip.MustParseAddr("192.0.2.1"))
 }
 
 // signalled reports whether there was a signal since the last call.

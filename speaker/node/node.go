@@ -25,6 +25,7 @@ import (
 	"metallb.io/operator/internal/config"
 	"metallb.io/operator/internal/l2"
 	"metallb.io/operator/internal/l2/iface"
+	"metallb.io/operator/internal/lbservice"
 	"metallb.io/operator/speaker/members"
 )
 
@@ -66,8 +67,8 @@ type responders interface {
 type Options struct {
 	// Name of the node, and of this speaker's pod.
 	Name, Pod string
-	// Class of the Services to announce; empty: those without a class.
-	Class string
+	// Class of the Services to announce.
+	Class lbservice.Class
 	// Address of this node that the speakers gossip on; peers are looked for in the same family.
 	Address netip.Addr
 	// IgnoreExcludeLabel announces from nodes with the label announce.ExcludeLabel too.
