@@ -8,13 +8,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
-	"time"
+	"syscall"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -22,6 +25,7 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -88,31 +92,37 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1beta2.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	recorder, stop, err := newRecorder(ctx, restConfig, scheme, corev1.EventSource{Component: service.Component})
-	if err != nil {
-		return err
-	}
-	defer stop()
+	// The Lease is renewed over a connection of its own, behind no fence and no queue.
+	leaseConfig := rest.CopyConfig(restConfig)
+	belongings := &service.Belongings{Namespace: namespace, Secret: f.secret, Deployment: f.deployment}
 	options := ctrl.Options{
 		Scheme:                 scheme,
 		Cache:                  service.CacheOptions(namespace),
+		MapperProvider:         func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return controllerMapper(), nil },
 		HealthProbeBindAddress: net.JoinHostPort("", strconv.Itoa(f.probePort)),
 		Metrics:                measured,
 		PprofBindAddress:       f.profiler,
 	}
 	legacy.ExtendCache(&options.Cache, namespace)
-	live, err := client.New(restConfig, client.Options{Scheme: scheme})
+	var lease *service.Lease
+	if f.leaderElect {
+		if lease, err = elect(&options, leaseConfig, belongings); err != nil {
+			return err
+		}
+		restConfig.Wrap(lease.Fence)
+	}
+	recorder, stop, err := newRecorder(ctx, restConfig, scheme, corev1.EventSource{Component: service.Component})
 	if err != nil {
 		return err
 	}
-	belongings := &service.Belongings{Live: live, Namespace: namespace, Secret: f.secret, Deployment: f.deployment}
+	defer stop()
+	live, err := client.New(restConfig, client.Options{Scheme: scheme, Mapper: controllerMapper()})
+	if err != nil {
+		return err
+	}
+	belongings.Live = live
 	state := &configuration.State{
 		Client: live, Namespace: namespace, Name: configuration.ControllerState, Component: configuration.Controller, Pod: f.podName,
-	}
-	if f.leaderElect {
-		if err := elect(&options, restConfig, belongings); err != nil {
-			return err
-		}
 	}
 	mgr, err := ctrl.NewManager(restConfig, options)
 	if err != nil {
@@ -132,26 +142,39 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	); err != nil {
 		return err
 	}
-	return mgr.Start(ctx)
+	err = mgr.Start(ctx)
+	if lease == nil || !lease.WasHeld() || ctx.Err() != nil {
+		return err
+	}
+	// The Lease was lost, mostly with the API server. The process begins anew in its place: a container that ends is
+	// started again after pauses of up to five minutes.
+	ctrl.Log.Info("the Lease is lost: beginning anew", "reason", err.Error())
+	return syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 }
 
-// elect lets one replica work at a time. The times are short: who waits for an address waits for the next leader.
-func elect(options *ctrl.Options, restConfig *rest.Config, belongings *service.Belongings) error {
+// controllerMapper knows the kinds that the controller reads and writes.
+func controllerMapper() meta.RESTMapper {
+	return configuration.Mapper(corev1.SchemeGroupVersion.WithKind("Service"), corev1.SchemeGroupVersion.WithKind("Secret"),
+		corev1.SchemeGroupVersion.WithKind("ConfigMap"), corev1.SchemeGroupVersion.WithKind("Pod"), appsv1.SchemeGroupVersion.WithKind("Deployment"))
+}
+
+// elect lets one replica work at a time.
+func elect(options *ctrl.Options, restConfig *rest.Config, belongings *service.Belongings) (*service.Lease, error) {
 	leases, err := coordinationclient.NewForConfig(restConfig)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	hostname, err := os.Hostname()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	identity := hostname + "_" + string(uuid.NewUUID())
-	lease, renew, retry := 4*time.Second, 3*time.Second, time.Second
+	lease := &service.Lease{Interface: service.OwnedLock(leases, belongings.Namespace, controllerLease, identity, belongings.Owners)}
 	options.LeaderElection = true
-	options.LeaderElectionResourceLockInterface = service.OwnedLock(leases, belongings.Namespace, controllerLease, identity, belongings.Owners)
+	options.LeaderElectionResourceLockInterface = lease
 	options.LeaderElectionReleaseOnCancel = true
-	options.LeaseDuration, options.RenewDeadline, options.RetryPeriod = &lease, &renew, &retry
-	return nil
+	options.LeaseDuration, options.RenewDeadline, options.RetryPeriod = ptr.To(service.LeaseDuration), ptr.To(service.RenewDeadline), ptr.To(service.LookInterval)
+	return lease, nil
 }
 
 // ownNamespace returns the namespace given, else the pod's.

@@ -14,14 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
-	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/controllers/configuration"
 )
 
@@ -59,21 +57,8 @@ func ClientOptions(scheme *runtime.Scheme) client.Options {
 
 // mapper knows the resources that are read and written.
 func mapper() meta.RESTMapper {
-	m := meta.NewDefaultRESTMapper(nil)
-	for _, gvk := range []schema.GroupVersionKind{
-		corev1.SchemeGroupVersion.WithKind("Service"), corev1.SchemeGroupVersion.WithKind("Pod"),
-		corev1.SchemeGroupVersion.WithKind("Secret"), discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
-		v1beta1.GroupVersion.WithKind("IPAddressPool"), v1beta1.GroupVersion.WithKind("AddressPool"),
-		v1beta1.GroupVersion.WithKind("L2Advertisement"), v1beta1.GroupVersion.WithKind("BGPAdvertisement"),
-		v1beta2.GroupVersion.WithKind("BGPPeer"), v1beta1.GroupVersion.WithKind("BFDProfile"),
-		v1beta1.GroupVersion.WithKind("Community"), v1beta1.GroupVersion.WithKind("ConfigurationState"),
-	} {
-		m.Add(gvk, meta.RESTScopeNamespace)
-		gvk.Kind += "List" // the cache looks lists up too
-		m.Add(gvk, meta.RESTScopeNamespace)
-	}
-	m.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
-	return m
+	return configuration.Mapper(corev1.SchemeGroupVersion.WithKind("Service"), corev1.SchemeGroupVersion.WithKind("Pod"),
+		corev1.SchemeGroupVersion.WithKind("Secret"), discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"))
 }
 
 // strip keeps of an object what is read from it. It must not change the object that it is given for another reader; the
