@@ -84,7 +84,7 @@ func Rebuild(pools []Pool, claims, leaving []Claim) *Allocator {
 	}
 	a.adoptLeaving(leaving)
 	for i := range claims {
-		a.settle(a.services[claims[i].Key], claims[i].Request, lost[i])
+		a.settle(a.services[claims[i].Key], &claims[i].Request, lost[i])
 	}
 	a.handOver()
 	return a
@@ -104,7 +104,7 @@ func (a *Allocator) Assign(req Request) (Result, []Key) {
 		s = &service{}
 		a.services[req.Key] = s
 	}
-	a.settle(s, req, false)
+	a.settle(s, &req, false)
 	return s.res, a.handOver()
 }
 
@@ -199,16 +199,16 @@ func (a *Allocator) hold(s *service, addr netip.Addr, heldFrom string) bool {
 }
 
 // settle decides on a request and carries it out. Lost says that the Service held more than was left to it.
-func (a *Allocator) settle(s *service, req Request, lost bool) {
+func (a *Allocator) settle(s *service, req *Request, lost bool) {
 	before := s.res.Addresses
-	kept := make([]netip.Addr, 0, 2)
+	var kept []netip.Addr
 	for _, addr := range before {
 		wanted := req.KeepOnly || slices.Contains(req.Families, FamilyOf(addr))
-		if wanted && a.open(addr, &req) {
+		if wanted && a.open(addr, req) {
 			kept = append(kept, addr)
 		}
 	}
-	res := a.decide(&req, kept, lost || len(kept) < len(before))
+	res := a.decide(req, kept, lost || len(kept) < len(before))
 	sortByFamily(res.Addresses)
 	var places [2]poolRange // one address of each family
 	for i, addr := range res.Addresses {
@@ -229,7 +229,7 @@ func (a *Allocator) settle(s *service, req Request, lost bool) {
 	}
 	a.leave(s, left)
 	a.wait(s, false)
-	s.req, s.res = req, res
+	s.req, s.res = *req, res
 	for i, addr := range res.Addresses {
 		a.add(addr, places[i], s)
 	}
@@ -281,6 +281,7 @@ func (a *Allocator) add(addr netip.Addr, at poolRange, s *service) {
 	h := a.held[addr]
 	if h == nil {
 		h = &holding{position: position{at.entry, addr}, pool: at.pool}
+		h.users = h.first[:0]
 		a.held[addr] = h
 		switch space := h.pool.space(FamilyOf(addr)); {
 		case h.outside():
@@ -369,7 +370,7 @@ func (a *Allocator) handOver() []Key {
 				continue
 			}
 			before := s.res
-			a.settle(s, s.req, false)
+			a.settle(s, &s.req, false)
 			if s.res.Equal(before) {
 				continue
 			}

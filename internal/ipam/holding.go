@@ -12,6 +12,8 @@ type holding struct {
 	// users share the address: Services, and ghosts of Services. All have the sharing key and the backend key of the first,
 	// but for a Service and its own ghost.
 	users []*service
+	// first is where users begin: most addresses have one.
+	first [1]*service
 }
 
 // service is a Service that the allocator knows, with what it asked for and what came of it.
