@@ -28,6 +28,7 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -74,6 +75,9 @@ func controllerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Log
 }
 
 func runController(ctx context.Context, f *controllerFlags) error {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1) // nearly all it does is to wait for the API server; several processors mostly wake one another
+	}
 	namespace, err := ownNamespace(f.namespace)
 	if err != nil {
 		return err
@@ -102,6 +106,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		HealthProbeBindAddress: net.JoinHostPort("", strconv.Itoa(f.probePort)),
 		Metrics:                measured,
 		PprofBindAddress:       f.profiler,
+		Controller:             config.Controller{EnableWarmup: ptr.To(true)}, // a replica that waits knows all when its turn comes
 	}
 	legacy.ExtendCache(&options.Cache, namespace)
 	var lease *service.Lease

@@ -25,6 +25,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/api/v1beta2"
+	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/testenv"
 )
 
@@ -86,7 +88,7 @@ func binary(config *rest.Config) *rest.Config {
 // install makes namespaces, roles and one pool.
 func (c *cluster) install(ctx context.Context) error {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1beta2.AddToScheme(scheme)); err != nil {
 		return err
 	}
 	k, err := client.New(c.server.Config(), client.Options{Scheme: scheme})
@@ -116,7 +118,10 @@ func (c *cluster) install(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	// An API server that has just begun reads a kind's objects from etcd when it is asked for them for the first time. That is
+	// no controller's doing, and clusters have long been asked.
+	_, err = configuration.Load(ctx, k, system)
+	return err
 }
 
 // roles reads the controller's roles as installations have them.
