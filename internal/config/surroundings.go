@@ -179,6 +179,5 @@ func (c *compiler) nothingLeft(d *draft) {
 
 // onlyBuggy says whether all addresses of a range are IPv4 and end in .0 or .255.
 func onlyBuggy(r ipam.Range) bool {
-	buggy := func(a netip.Addr) bool { last := a.As4()[3]; return last == 0 || last == 255 }
-	return r.Is4() && buggy(r.From()) && buggy(r.To()) && (r.From() == r.To() || r.From().Next() == r.To())
+	return ipam.Buggy(r.From()) && ipam.Buggy(r.To()) && (r.From() == r.To() || r.From().Next() == r.To())
 }

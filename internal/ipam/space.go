@@ -122,7 +122,7 @@ func (s *space) first() (position, bool) {
 	}
 	for len(s.free) > 0 {
 		f := &s.free[0]
-		if !s.avoid || !buggy(f.from) {
+		if !s.avoid || !Buggy(f.from) {
 			return position{f.entry, f.from}, true
 		}
 		// An address to avoid is met once and then forgotten: it is never given, so never given back.
@@ -186,10 +186,11 @@ func (s *space) give(p position) {
 	s.used--
 }
 
-// Buggy says whether an address ends in .0 or .255 and is IPv4, which some old equipment takes for a network or a broadcast.
-func Buggy(a netip.Addr) bool { return a.Is4() && buggy(a) }
-
-func buggy(a netip.Addr) bool {
+// Buggy says whether an address is IPv4 and ends in .0 or .255, which some old equipment takes for a network or a broadcast.
+func Buggy(a netip.Addr) bool {
+	if !a.Is4() {
+		return false
+	}
 	last := a.As4()[3]
 	return last == 0 || last == 255
 }

@@ -19,7 +19,7 @@ func TestSpace(t *testing.T) {
 			r := mustRange(t, text)
 			s.grow(entry, r)
 			for a := r.From(); r.Contains(a); a = a.Next() {
-				if !s.avoid || !buggy(a) {
+				if !s.avoid || !Buggy(a) {
 					all = append(all, position{entry, a})
 				}
 			}
