@@ -355,12 +355,9 @@ func (a *Allocator) wait(s *service, waits bool) {
 // differently by it.
 func (a *Allocator) handOver() []Key {
 	var changed []Key
-	for again := true; again; {
+	for len(a.touched)+len(a.recounted) > 0 {
 		touched, recounted := a.touched, a.recounted
-		a.touched, a.recounted, again = nil, nil, false
-		if len(touched)+len(recounted) == 0 {
-			break
-		}
+		a.touched, a.recounted = nil, nil
 		for _, s := range slices.Clone(a.waiting) {
 			if a.asking == 0 && len(recounted) == 0 && !slices.ContainsFunc(touched, a.available) {
 				break
@@ -377,7 +374,7 @@ func (a *Allocator) handOver() []Key {
 			if !slices.Contains(changed, s.req.Key) {
 				changed = append(changed, s.req.Key)
 			}
-			if again = len(a.recounted) > 0; again { // those before it may be concerned
+			if len(a.recounted) > 0 { // those before it may be concerned
 				a.touched = append(a.touched, touched...)
 				maps.Copy(a.recounted, recounted)
 				break

@@ -287,7 +287,12 @@ func TestAssign(t *testing.T) {
 		},
 		"no Service moves for a reservation": {"p=192.0.2.0/30 R:192.0.2.1", "a 4, a 4 for=R", map[string]string{"a": "192.0.2.0"}},
 		"a reservation of what the pool has not is no matter": {
-			"p[b]=192.0.2.0/30 R:192.0.2.0 R:198.51.100.1", "a 4 for=R, b 4 =192.0.2.0 for=R", map[string]string{"a": "192.0.2.1", "b": "AddressAvoided"},
+			"p[b]=192.0.2.0/30 R:192.0.2.0 R:198.51.100.1 R:203.0.113.1; q=203.0.113.0/30", "a 4 for=R, b 4 =192.0.2.0 for=R, c 4 =203.0.113.1",
+			map[string]string{"a": "192.0.2.1", "b": "AddressAvoided", "c": "203.0.113.1"},
+		},
+		"who lacks one of two families lacks addresses": {"p=192.0.2.0/30 2001:db8::/128", "a 6, b 46", map[string]string{"a": "2001:db8::", "b": "PoolExhausted"}},
+		"a pool without free addresses is said before a quota": {
+			"p=192.0.2.0/32; q[q1]=192.0.2.8/30", "a 4, b 4, c 4", map[string]string{"a": "192.0.2.0", "b": "192.0.2.8", "c": "PoolExhausted"},
 		},
 		"a quota holds for reserved addresses too": {
 			"p[q1]=192.0.2.0/30 R:192.0.2.1", "a 4, b 4 for=R, o/b 4 for=R", map[string]string{"a": "192.0.2.0", "b": "QuotaReached", "o/b": "192.0.2.1"},
@@ -452,6 +457,13 @@ func TestChangedServicesAreNamed(t *testing.T) {
 	}
 	if got := a.Release(Key{"ns", "nobody"}); got != nil {
 		t.Errorf("nobody frees an address for %v", got)
+	}
+
+	// What the namespace has of a pool with a quota can be shared within it, also before anything is free.
+	a = Rebuild(parsePools(t, "p[q1]=192.0.2.0/30"), nil, nil)
+	script("b 4, o/x 4 key=k port=TCP1, a 4 key=k port=TCP2").run(t, a)
+	if _, got := a.Assign(parseRequest(t, Key{"ns", "b"}, 0, []string{"4", "=192.0.2.1", "key=k", "port=TCP3"})); !slices.Equal(got, []Key{{"ns", "a"}}) {
+		t.Errorf("b brings an address that %v may share, want a", got)
 	}
 }
 
