@@ -2,7 +2,6 @@ package ipam
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 )
@@ -352,7 +351,7 @@ func (a *Allocator) wait(s *service, waits bool) {
 
 // handOver gives what has become free, or can be shared, to those that wait for it, the oldest first. It returns those for
 // whom something changed. What they leave for it is not free yet, so once round is enough, but where a quota counts
-// differently by it.
+// differently by it, which may concern some of those before them.
 func (a *Allocator) handOver() []Key {
 	var changed []Key
 	for len(a.touched)+len(a.recounted) > 0 {
@@ -373,11 +372,6 @@ func (a *Allocator) handOver() []Key {
 			}
 			if !slices.Contains(changed, s.req.Key) {
 				changed = append(changed, s.req.Key)
-			}
-			if len(a.recounted) > 0 { // those before it may be concerned
-				a.touched = append(a.touched, touched...)
-				maps.Copy(a.recounted, recounted)
-				break
 			}
 		}
 	}
