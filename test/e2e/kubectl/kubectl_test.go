@@ -50,6 +50,7 @@ func TestLifeWithKubectl(t *testing.T) {
 	next := m.image("v0.1.1", product.Flaw{})
 	m.upgrade(next, "v0.1.1")
 	m.flawed(m.image("v0.1.2", product.Flaw{Role: "controller", How: "exits"}), next)
+	m.operatorFlawed(m.image("v0.1.3", product.Flaw{Role: "operator", How: "exits"}), next)
 	m.quiet()
 	m.removedInOrder(before)
 }

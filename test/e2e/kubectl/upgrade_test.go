@@ -1,6 +1,7 @@
 package kubectl
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -77,6 +78,38 @@ func (m *manifests) flawed(image, back string) {
 	if _, speaker := m.workloads(); speaker.Spec.Template.Spec.Containers[0].Image != back || speaker.Status.NumberReady != 3 {
 		m.t.Errorf("%d speakers are ready, of image %s", speaker.Status.NumberReady, speaker.Spec.Template.Spec.Containers[0].Image)
 	}
+	start = time.Now()
+	m.apply(back)
+	m.upgraded("v0.1.1")
+	m.t.Logf("healed %s after kubectl apply was called with the image before", since(start))
+	m.served(users)
+}
+
+// operatorFlawed upgrades to an image whose operator itself does not come up. The one before goes on: users are served, what
+// is wrong is refused, what is deleted comes back.
+func (m *manifests) operatorFlawed(image, back string) {
+	m.t.Helper()
+	users := m.Users(m.t.Context(), netip.AddrPortFrom(ingress, 80))
+	m.kustomization(image)
+	start := time.Now()
+	m.kubectl("apply", "-k", m.dir)
+	m.must(product.Until(m.within(patience), "the new operator to fail", func() (bool, error) {
+		out := m.kubectl("get", "pods", "-n", "default", "-l", "control-plane=controller-manager", "-o",
+			`jsonpath={range .items[*]}{.spec.containers[0].image} {.status.containerStatuses[0].ready} {.status.containerStatuses[0].state.waiting.reason}{"\n"}{end}`)
+		return strings.Contains(out, image+" false CrashLoopBackOff") && strings.Contains(out, back+" true "), errors.New(out)
+	}))
+	m.t.Logf("%s after kubectl apply was called the pod of the new operator says CrashLoopBackOff, and the one before is ready", since(start))
+	const bad = "apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata: {name: bad, namespace: default}\nspec: {addresses: [172.30.0.214/32]}\n"
+	if _, err := m.KubectlInput(m.within(patience), bad, "create", "-f", "-"); err == nil || !strings.Contains(err.Error(), "overlaps") {
+		m.t.Errorf("a pool that overlaps another: %v", err)
+	}
+	_, speaker := m.workloads()
+	m.kubectl("delete", "daemonset", "-n", "default", "speaker", "--cascade=orphan")
+	m.must(product.Until(m.within(patience), "the speakers' DaemonSet to come back", func() (bool, error) {
+		again := &appsv1.DaemonSet{}
+		err := m.Get(m.t.Context(), client.ObjectKeyFromObject(speaker), again)
+		return err == nil && again.UID != speaker.UID && again.Status.NumberReady == 3, err
+	}))
 	start = time.Now()
 	m.apply(back)
 	m.upgraded("v0.1.1")
