@@ -34,16 +34,7 @@ test: lab-build olm-build image tools helm build-installer ## Every test: unit, 
 	go test -C test/lab $(AS_ROOT) -timeout 15m ./...
 	CGO_ENABLED=0 go test -C test/olm/build -trimpath ./...
 	@echo "== end to end"
-	@$(MAKE) --no-print-directory -j2 e2e-first e2e-second
-
-# Two clusters at the same time, since most of the time each of them waits for something.
-.PHONY: e2e-first e2e-second
-E2E    := -v -count=1 -p 1 -timeout 40m
-SECOND := ./kubectl ./takeover ./controller
-e2e-first:
-	LAB_INSTANCE=0 go test -C test/e2e $(AS_ROOT) $(E2E) $$(go list -C test/e2e ./... | grep -vxF "$$(go list -C test/e2e $(SECOND))")
-e2e-second:
-	LAB_INSTANCE=1 go test -C test/e2e $(AS_ROOT) $(E2E) $(SECOND)
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -p 1 -timeout 30m ./...
 
 ##@ The same code, longer
 FUZZTIME ?= 5m

@@ -34,8 +34,8 @@ const namespace = "metallb-system"
 var (
 	kills    = flag.Int("kills", 8, "how often a controller is killed while Services come and go")
 	services = flag.Int("services", 200, "how many Services there are")
-	stopped  = flag.Duration("stopped", 15*time.Second, "how long the leader is stopped")
-	away     = flag.Duration("away", 25*time.Second, "how long the API server is away")
+	stopped  = flag.Duration("stopped", 10*time.Second, "how long the leader is stopped")
+	away     = flag.Duration("away", 15*time.Second, "how long the API server is away")
 	shared   lab.Shared
 )
 
