@@ -87,7 +87,7 @@ func start(t *testing.T) *replicas {
 	}))
 	r.must(p.Create(ctx, &v1beta1.IPAddressPool{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "lan"},
-		Spec:       v1beta1.IPAddressPoolSpec{Addresses: []string{fmt.Sprintf("10.99.0.0-10.99.%d.%d", (*services+49)/256, (*services+49)%256)}},
+		Spec:       v1beta1.IPAddressPoolSpec{Addresses: []string{fmt.Sprintf("10.99.0.0-10.99.%d.%d", (*services+255)/256, (*services+255)%256)}},
 	}))
 	r.must(p.Create(ctx, &v1beta1.L2Advertisement{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "lan"}}))
 	r.must(p.WaitAvailable(ctx, namespace))
