@@ -96,13 +96,14 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1beta2.AddToScheme(scheme)); err != nil {
 		return err
 	}
+	mapper := controllerMapper()
 	// The Lease is renewed over a connection of its own, behind no fence and no queue.
 	leaseConfig := rest.CopyConfig(restConfig)
 	belongings := &service.Belongings{Namespace: namespace, Secret: f.secret, Deployment: f.deployment}
 	options := ctrl.Options{
 		Scheme:                 scheme,
 		Cache:                  service.CacheOptions(namespace),
-		MapperProvider:         func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return controllerMapper(), nil },
+		MapperProvider:         func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
 		HealthProbeBindAddress: net.JoinHostPort("", strconv.Itoa(f.probePort)),
 		Metrics:                measured,
 		PprofBindAddress:       f.profiler,
@@ -121,7 +122,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		return err
 	}
 	defer stop()
-	live, err := client.New(restConfig, client.Options{Scheme: scheme, Mapper: controllerMapper()})
+	live, err := client.New(restConfig, client.Options{Scheme: scheme, Mapper: mapper})
 	if err != nil {
 		return err
 	}

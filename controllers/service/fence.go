@@ -28,9 +28,8 @@ const (
 type Lease struct {
 	resourcelock.Interface
 
-	mu     sync.Mutex
-	record resourcelock.LeaderElectionRecord // as last written
-	// renewed is when the last write of it as the holder began; zero: this replica is not the holder.
+	mu sync.Mutex
+	// renewed is when the last write as the holder began; zero: this replica is not the holder.
 	renewed time.Time
 	held    bool // has ever been
 }
@@ -42,45 +41,41 @@ func (l *Lease) Create(ctx context.Context, record resourcelock.LeaderElectionRe
 
 // Update is of resourcelock.Interface. A renewal soon after the last one is left out.
 func (l *Lease) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	if l.fresh(record) {
+	if record.HolderIdentity == l.Identity() && l.renewedWithin(renewInterval) {
 		return nil
 	}
 	return l.write(record, func() error { return l.Interface.Update(ctx, record) })
-}
-
-func (l *Lease) fresh(record resourcelock.LeaderElectionRecord) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return !l.renewed.IsZero() && record.HolderIdentity == l.record.HolderIdentity && time.Since(l.renewed) < renewInterval
 }
 
 func (l *Lease) write(record resourcelock.LeaderElectionRecord, write func() error) error {
 	began := time.Now()
 	ours := record.HolderIdentity == l.Identity()
 	if !ours {
-		l.set(record, time.Time{}) // given up, whether the others are told or not
+		l.set(time.Time{}) // given up, whether the others are told or not
 	}
 	if err := write(); err != nil {
 		return err
 	}
 	if ours {
-		l.set(record, began)
+		l.set(began)
 	}
 	return nil
 }
 
-func (l *Lease) set(record resourcelock.LeaderElectionRecord, renewed time.Time) {
+func (l *Lease) set(renewed time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.record, l.renewed = record, renewed
+	l.renewed = renewed
 	l.held = l.held || !renewed.IsZero()
 }
 
 // Held says whether nobody else can be the leader now.
-func (l *Lease) Held() bool {
+func (l *Lease) Held() bool { return l.renewedWithin(LeaseDuration) }
+
+func (l *Lease) renewedWithin(d time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.renewed.IsZero() && time.Since(l.renewed) < LeaseDuration
+	return !l.renewed.IsZero() && time.Since(l.renewed) < d
 }
 
 // WasHeld says whether this replica has ever been the leader.
