@@ -149,17 +149,11 @@ type Usage struct {
 // Usage counts the addresses of every pool.
 func (a *Allocator) Usage() []Usage {
 	out := make([]Usage, len(a.pools))
-	at := make(map[string]*Usage, len(a.pools))
 	for i, p := range a.pools {
 		out[i] = Usage{
 			Pool: p.Name, Size4: p.v4.size, Size6: p.v6.size, Used4: p.v4.used, Used6: p.v6.used,
 			Outside4: p.v4.outside, Outside6: p.v6.outside, Reserved4: p.v4.reserved, Reserved6: p.v6.reserved,
-		}
-		at[p.Name] = &out[i]
-	}
-	for _, s := range a.services {
-		if u := at[s.res.Pool]; u != nil {
-			u.Services++
+			Services: p.services,
 		}
 	}
 	return out
@@ -228,11 +222,25 @@ func (a *Allocator) settle(s *service, req *Request, lost bool) {
 	}
 	a.leave(s, left)
 	a.wait(s, false)
+	a.move(s, res.Pool)
 	s.req, s.res = *req, res
 	for i, addr := range res.Addresses {
 		a.add(addr, places[i], s)
 	}
 	a.wait(s, !req.KeepOnly && (res.Reason != Assigned || len(res.Addresses) < len(req.Families)))
+}
+
+// move counts a Service with the pool that its addresses are from now; empty: it has none.
+func (a *Allocator) move(s *service, to string) {
+	if s.res.Pool == to {
+		return
+	}
+	if p := a.byName[s.res.Pool]; p != nil {
+		p.services--
+	}
+	if p := a.byName[to]; p != nil {
+		p.services++
+	}
 }
 
 // owner returns the pool that has the address to give.

@@ -74,6 +74,7 @@ func (a *Allocator) Withdraw(key Key) {
 		return
 	}
 	a.leave(s, s.res.Addresses)
+	a.move(s, "")
 	a.wait(s, false)
 	delete(a.services, key)
 }

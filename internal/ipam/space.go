@@ -51,6 +51,8 @@ type pool struct {
 	v4, v6 space
 	// given counts the addresses in use, where there is a quota.
 	given map[quota]int
+	// services is the number of those that have an address of the pool.
+	services int
 }
 
 func newPool(p Pool) *pool {
