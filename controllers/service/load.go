@@ -221,8 +221,9 @@ func allocatorPools(cfg *config.Config) []ipam.Pool {
 			if out[i].Reserved == nil {
 				out[i].Reserved = map[netip.Addr]string{}
 			}
+			whom := p.Reservations[j].For()
 			for _, addr := range p.Reservations[j].Addresses {
-				out[i].Reserved[addr] = p.Reservations[j].For()
+				out[i].Reserved[addr] = whom
 			}
 		}
 		if p.Allocation != nil {

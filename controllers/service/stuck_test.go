@@ -69,15 +69,6 @@ func port(n int32) func(*corev1.Service) {
 	return func(svc *corev1.Service) { svc.Spec.Ports[0].Port = n }
 }
 
-func (w *world) changePool(name string, change func(*v1beta1.IPAddressPool)) {
-	w.t.Helper()
-	p := &v1beta1.IPAddressPool{}
-	w.must(w.Get(context.Background(), client.ObjectKey{Namespace: w.namespace, Name: name}, p))
-	before := p.DeepCopy()
-	change(p)
-	w.must(w.Patch(context.Background(), p, client.MergeFrom(before)))
-}
-
 const (
 	addressPool     = "metallb.io/address-pool"
 	loadBalancerIPs = "metallb.io/loadBalancerIPs"

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -317,7 +316,14 @@ func (w *world) edit(name string, change func(*corev1.Service)) {
 
 func (w *world) editPool(name string, addresses string) {
 	w.t.Helper()
-	p := &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}
-	patch := fmt.Sprintf(`{"spec":{"addresses":["%s"]}}`, strings.Join(strings.Fields(addresses), `","`))
-	w.must(w.Patch(context.Background(), p, client.RawPatch("application/merge-patch+json", []byte(patch))))
+	w.changePool(name, func(p *v1beta1.IPAddressPool) { p.Spec.Addresses = strings.Fields(addresses) })
+}
+
+func (w *world) changePool(name string, change func(*v1beta1.IPAddressPool)) {
+	w.t.Helper()
+	p := &v1beta1.IPAddressPool{}
+	w.must(w.Get(context.Background(), client.ObjectKey{Namespace: w.namespace, Name: name}, p))
+	before := p.DeepCopy()
+	change(p)
+	w.must(w.Patch(context.Background(), p, client.MergeFrom(before)))
 }
