@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
 )
@@ -60,6 +61,13 @@ func TestNamespaceQuota(t *testing.T) {
 	w.service("c")
 	w.expect("c", "QuotaReached")
 	w.make(other)
+	w.eventually(func() string { // else it and c would be after the same address, and which is older is chance within a second
+		w.must(w.Get(ctx, client.ObjectKeyFromObject(other), other))
+		if got := state(other); got != "192.0.2.2" {
+			return "other has " + got
+		}
+		return ""
+	})
 	w.halt()
 	w.start()
 	w.expect("c", "QuotaReached")
