@@ -28,9 +28,9 @@ const (
 // is wrong may pass.
 func TestAdmissionNeverPauses(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := within(t, 8*time.Minute)
+	ctx := product.Within(t, 8*time.Minute)
 	var before appsv1.Deployment
-	must(t, p.Get(ctx, client.ObjectKey{Namespace: product.OperatorNamespace, Name: operatorDeployment}, &before))
+	product.Must(t, p.Get(ctx, client.ObjectKey{Namespace: product.OperatorNamespace, Name: operatorDeployment}, &before))
 	t.Cleanup(func() { // as it was, for the tests to come
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
@@ -46,40 +46,40 @@ func TestAdmissionNeverPauses(t *testing.T) {
 	requests.report(t, "at first")
 
 	secret := &corev1.Secret{}
-	must(t, p.Get(ctx, client.ObjectKey{Namespace: product.OperatorNamespace, Name: certificateSecret}, secret))
+	product.Must(t, p.Get(ctx, client.ObjectKey{Namespace: product.OperatorNamespace, Name: certificateSecret}, secret))
 	deleted := secret.UID
-	must(t, p.Delete(ctx, secret))
-	must(t, product.Until(ctx, "the Secret to be back", func() (bool, error) {
+	product.Must(t, p.Delete(ctx, secret))
+	product.Must(t, product.Until(ctx, "the Secret to be back", func() (bool, error) {
 		err := p.Get(ctx, client.ObjectKey{Namespace: product.OperatorNamespace, Name: certificateSecret}, secret)
 		return err == nil && secret.UID != deleted, err
 	}))
 	requests.report(t, "the Secret deleted")
 
 	patch(t, p, &appsv1.Deployment{}, product.OperatorNamespace, operatorDeployment, `{"spec":{"replicas":2}}`)
-	must(t, p.WaitRollout(ctx, product.OperatorNamespace, operatorDeployment))
+	product.Must(t, p.WaitRollout(ctx, product.OperatorNamespace, operatorDeployment))
 	requests.report(t, "a second replica")
 
 	_, err := p.Kubectl(ctx, "rollout", "restart", "-n", product.OperatorNamespace, "deployment/"+operatorDeployment)
-	must(t, err)
+	product.Must(t, err)
 	_, err = p.Kubectl(ctx, "rollout", "status", "-n", product.OperatorNamespace, "deployment/"+operatorDeployment, "--timeout=90s")
-	must(t, err)
+	product.Must(t, err)
 	requests.report(t, "both replicas restarted")
 
 	pods := &corev1.PodList{}
-	must(t, p.List(ctx, pods, client.InNamespace(product.OperatorNamespace), client.MatchingLabels{"control-plane": "controller-manager"}))
+	product.Must(t, p.List(ctx, pods, client.InNamespace(product.OperatorNamespace), client.MatchingLabels{"control-plane": "controller-manager"}))
 	victim := &pods.Items[0]
-	must(t, p.Delete(ctx, victim))
-	must(t, product.Until(ctx, "the deleted pod to go", func() (bool, error) {
+	product.Must(t, p.Delete(ctx, victim))
+	product.Must(t, product.Until(ctx, "the deleted pod to go", func() (bool, error) {
 		return p.Gone(ctx, victim.Namespace, victim.Name, victim)
 	}))
-	must(t, p.WaitRollout(ctx, product.OperatorNamespace, operatorDeployment))
+	product.Must(t, p.WaitRollout(ctx, product.OperatorNamespace, operatorDeployment))
 	requests.report(t, "one pod of two deleted")
 
 	args := append(before.Spec.Template.Spec.Containers[0].Args, "--webhook-ca-lifetime=60s", "--webhook-cert-lifetime=20s")
 	_, err = p.Kubectl(ctx, "patch", "deployment", operatorDeployment, "-n", product.OperatorNamespace, "--patch",
 		fmt.Sprintf(`{"spec":{"template":{"spec":{"containers":[{"name":"manager","args":["%s"]}]}}}}`, strings.Join(args, `","`)))
-	must(t, err)
-	must(t, p.WaitRollout(ctx, product.OperatorNamespace, operatorDeployment))
+	product.Must(t, err)
+	product.Must(t, p.WaitRollout(ctx, product.OperatorNamespace, operatorDeployment))
 	authority := certificateAuthority(t, p, "")
 	for range 3 {
 		authority = certificateAuthority(t, p, authority)
@@ -97,9 +97,9 @@ func TestAdmissionNeverPauses(t *testing.T) {
 // certificateAuthority waits until the operator's authority is another than the one given, and returns it.
 func certificateAuthority(t *testing.T, p *product.Product, other string) string {
 	t.Helper()
-	ctx := within(t, 2*time.Minute)
+	ctx := product.Within(t, 2*time.Minute)
 	var now string
-	must(t, product.Until(ctx, "another certificate authority", func() (bool, error) {
+	product.Must(t, product.Until(ctx, "another certificate authority", func() (bool, error) {
 		secret := &corev1.Secret{}
 		err := p.Get(ctx, client.ObjectKey{Namespace: product.OperatorNamespace, Name: certificateSecret}, secret)
 		now = string(secret.Data["ca.crt"])

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"metallb.io/operator/test/e2e/product"
 	"metallb.io/operator/test/lab"
 )
 
@@ -13,25 +14,25 @@ import (
 // another, a pool in the oldest form of the API, and one Service with TCP and UDP ports.
 func TestAsperaAnswersOverTCPAndUDP(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := within(t, 2*time.Minute)
-	must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
+	ctx := product.Within(t, 2*time.Minute)
+	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
 	ns := namespace(t, p)
 	address := netip.MustParseAddr(asperaService(t, p, ns))
 	if first, last := netip.MustParseAddr("172.30.0.100"), netip.MustParseAddr("172.30.0.255"); address.Less(first) || last.Less(address) {
 		t.Errorf("%s is not in the pool's range", address)
 	}
 	node, mac, err := p.Announcer(ctx, address)
-	must(t, err)
+	product.Must(t, err)
 	t.Logf("%s is announced by %s, MAC %s", address, node, mac)
 
 	for _, port := range []uint16{33001} {
 		answer, err := p.Answer(ctx, lab.Client, "tcp", netip.AddrPortFrom(address, port))
-		must(t, err)
+		product.Must(t, err)
 		answeredBy(t, answer, "tcp", "aspera-tcp-proxy")
 	}
 	for _, port := range []uint16{33001, 33002, 33003, 33004} {
 		answer, err := p.Answer(ctx, lab.Client, "udp", netip.AddrPortFrom(address, port))
-		must(t, err)
+		product.Must(t, err)
 		answeredBy(t, answer, "udp", "aspera-tcp-proxy")
 	}
 
@@ -50,8 +51,8 @@ func answeredBy(t *testing.T, answer, network, deployment string) {
 // gets it, the second is told why it does not.
 func TestAerosOneAddress(t *testing.T) {
 	p := metallb(t, "default", "aeros/metallb.yaml")
-	ctx := within(t, 2*time.Minute)
-	must(t, p.Apply(ctx, "default", "aeros/pool.yaml"))
+	ctx := product.Within(t, 2*time.Minute)
+	product.Must(t, p.Apply(ctx, "default", "aeros/pool.yaml"))
 	t.Cleanup(func() {
 		if _, err := p.Kubectl(ctx, "delete", "-f", p.File("aeros/pool.yaml")); err != nil {
 			t.Error(err)
@@ -63,22 +64,22 @@ func TestAerosOneAddress(t *testing.T) {
 		t.Errorf("got %s, the pool has only 172.30.0.214", address)
 	}
 	_, _, err := p.Announcer(ctx, address)
-	must(t, err)
+	product.Must(t, err)
 	answer, err := p.Answer(ctx, lab.Client, "tcp", netip.AddrPortFrom(address, 33001))
-	must(t, err)
+	product.Must(t, err)
 	answeredBy(t, answer, "tcp", "aspera-tcp-proxy")
 
 	_, err = p.Kubectl(ctx, "create", "service", "loadbalancer", "second", "-n", ns, "--tcp=80")
-	must(t, err)
+	product.Must(t, err)
 	c := condition(t, p, ns, "second", "False")
 	if !strings.Contains(c, "first-pool") {
 		t.Errorf("the second Service's condition does not name the pool that is exhausted: %s", c)
 	}
 	t.Log(c)
 	_, err = p.Kubectl(ctx, "delete", "service", "aspera-tcp-proxy", "-n", ns)
-	must(t, err)
+	product.Must(t, err)
 	second, err := p.Address(ctx, ns, "second")
-	must(t, err)
+	product.Must(t, err)
 	if second != address {
 		t.Errorf("the second Service got %s after the first had left, want %s", second, address)
 	}
@@ -87,25 +88,25 @@ func TestAerosOneAddress(t *testing.T) {
 // An IPv6 address is found by neighbour discovery: the client's kernel asks, a speaker answers.
 func TestIPv6ServiceAnswers(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := within(t, time.Minute)
-	must(t, p.Apply(ctx, "metallb-system", "ipv6/pool.yaml"))
+	ctx := product.Within(t, time.Minute)
+	product.Must(t, p.Apply(ctx, "metallb-system", "ipv6/pool.yaml"))
 	t.Cleanup(func() {
 		if _, err := p.Kubectl(ctx, "delete", "-f", p.File("ipv6/pool.yaml")); err != nil {
 			t.Error(err)
 		}
 	})
 	ns := namespace(t, p)
-	must(t, p.Apply(ctx, ns, "aspera/backend.yaml", "ipv6/service.yaml"))
-	must(t, p.WaitRollout(ctx, ns, "aspera-tcp-proxy"))
+	product.Must(t, p.Apply(ctx, ns, "aspera/backend.yaml", "ipv6/service.yaml"))
+	product.Must(t, p.WaitRollout(ctx, ns, "aspera-tcp-proxy"))
 	address, err := p.Address(ctx, ns, "over-ipv6")
-	must(t, err)
+	product.Must(t, err)
 	for network, port := range map[string]uint16{"tcp": 33001, "udp": 33002} {
 		answer, err := p.Answer(ctx, lab.Client, network, netip.AddrPortFrom(address, port))
-		must(t, err)
+		product.Must(t, err)
 		answeredBy(t, answer, network, "aspera-tcp-proxy")
 	}
 	neighbours, err := p.Exec(ctx, lab.Client, "ip", "-6", "neigh", "show", address.String())
-	must(t, err)
+	product.Must(t, err)
 	t.Logf("%s", neighbours.Stdout)
 	if !strings.Contains(neighbours.Stdout, "lladdr 02:00:ac:1e:00:0") {
 		t.Errorf("the client's neighbour entry for %s names no node: %q", address, neighbours.Stdout)

@@ -17,11 +17,11 @@ import (
 // pools that get in its way.
 func TestConfigurationIsReportedOn(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := within(t, time.Minute)
+	ctx := product.Within(t, time.Minute)
 	withoutPools(t, p)
-	must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
+	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
 	var states v1beta1.ConfigurationStateList
-	must(t, product.Until(ctx, "the controller and three speakers to report", func() (bool, error) {
+	product.Must(t, product.Until(ctx, "the controller and three speakers to report", func() (bool, error) {
 		if err := p.List(ctx, &states, client.InNamespace("metallb-system")); err != nil {
 			return false, err
 		}
@@ -36,7 +36,7 @@ func TestConfigurationIsReportedOn(t *testing.T) {
 		return slices.Equal(names, []string{"controller", "speaker-node1", "speaker-node2", "speaker-node3"}), fmt.Errorf("valid, with subnets: %v", names)
 	}))
 	out, err := p.Kubectl(ctx, "get", "configurationstates", "-n", "metallb-system")
-	must(t, err)
+	product.Must(t, err)
 	t.Logf("\n%s", out)
 
 	pool := func(name, addresses string) string {
@@ -57,8 +57,8 @@ func TestConfigurationIsReportedOn(t *testing.T) {
 				}
 			})
 			_, err := p.KubectlInput(ctx, odd.manifest, "apply", "-f", "-")
-			must(t, err)
-			must(t, product.Until(within(t, 15*time.Second), "the controller to warn", func() (bool, error) {
+			product.Must(t, err)
+			product.Must(t, product.Until(product.Within(t, 15*time.Second), "the controller to warn", func() (bool, error) {
 				state := &v1beta1.ConfigurationState{}
 				if err := p.Get(ctx, client.ObjectKey{Namespace: "metallb-system", Name: "controller"}, state); err != nil {
 					return false, err

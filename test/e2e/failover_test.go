@@ -17,16 +17,16 @@ import (
 // The plug of the announcing node is pulled: another node answers for the address. The time is reported, not judged.
 func TestPowerOffOfTheAnnouncingNode(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := within(t, 4*time.Minute)
-	must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
+	ctx := product.Within(t, 4*time.Minute)
+	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
 	ns := namespace(t, p)
 	address := netip.MustParseAddr(asperaService(t, p, ns))
 	owner, _, err := p.Announcer(ctx, address)
-	must(t, err)
+	product.Must(t, err)
 
 	// The pods must survive, so that only the announcement is at stake.
 	pinBackend(t, p, ns, otherThan(p, owner))
-	must(t, p.WaitRollout(ctx, ns, "aspera-tcp-proxy"))
+	product.Must(t, p.WaitRollout(ctx, ns, "aspera-tcp-proxy"))
 
 	streamCtx, stop := context.WithCancel(ctx)
 	answers := make(chan []product.Request)
@@ -51,9 +51,9 @@ func TestPowerOffOfTheAnnouncingNode(t *testing.T) {
 		}
 	})
 	off := time.Now()
-	must(t, p.PowerOff(owner))
+	product.Must(t, p.PowerOff(owner))
 	next, _, err := p.Announcer(ctx, address)
-	must(t, err)
+	product.Must(t, err)
 	time.Sleep(2 * time.Second)
 	stop()
 	stream := <-answers
@@ -75,17 +75,17 @@ func TestPowerOffOfTheAnnouncingNode(t *testing.T) {
 // With externalTrafficPolicy Local only a node with a pod may announce; the pod moves, so the announcement follows.
 func TestLocalAnnouncerFollowsItsPod(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := within(t, 3*time.Minute)
-	must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
+	ctx := product.Within(t, 3*time.Minute)
+	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
 	ns := namespace(t, p)
 	address := netip.MustParseAddr(asperaService(t, p, ns))
 	patch(t, p, &corev1.Service{}, ns, "aspera-tcp-proxy", `{"spec":{"externalTrafficPolicy":"Local"}}`)
 	patch(t, p, &appsv1.Deployment{}, ns, "aspera-tcp-proxy", `{"spec":{"replicas":1}}`)
 	for _, node := range p.Nodes() {
 		pinBackend(t, p, ns, node)
-		must(t, p.WaitRollout(ctx, ns, "aspera-tcp-proxy"))
+		product.Must(t, p.WaitRollout(ctx, ns, "aspera-tcp-proxy"))
 		start := time.Now()
-		must(t, product.Until(ctx, node+" to announce", func() (bool, error) {
+		product.Must(t, product.Until(ctx, node+" to announce", func() (bool, error) {
 			announcer, _, err := p.Announcer(ctx, address)
 			return announcer == node, err
 		}))
@@ -95,7 +95,7 @@ func TestLocalAnnouncerFollowsItsPod(t *testing.T) {
 			dump(t, p, "metallb-system")
 		}
 		answer, err := p.Answer(ctx, lab.Client, "udp", netip.AddrPortFrom(address, 33002))
-		must(t, err)
+		product.Must(t, err)
 		answeredBy(t, answer, "udp", "aspera-tcp-proxy")
 	}
 }
@@ -120,5 +120,5 @@ func patch(t *testing.T, p *product.Product, o client.Object, namespace, name, m
 	t.Helper()
 	o.SetNamespace(namespace)
 	o.SetName(name)
-	must(t, p.Patch(within(t, 10*time.Second), o, client.RawPatch("application/merge-patch+json", []byte(merge))))
+	product.Must(t, p.Patch(product.Within(t, 10*time.Second), o, client.RawPatch("application/merge-patch+json", []byte(merge))))
 }

@@ -18,9 +18,9 @@ import (
 // Whatever is wrong is refused, or said at the object that is wrong, and what ran before goes on.
 func TestBadInputIsExplainedAndHarmless(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := within(t, 3*time.Minute)
+	ctx := product.Within(t, 3*time.Minute)
 	withoutPools(t, p)
-	must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
+	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
 	ns := namespace(t, p)
 	address := netip.MustParseAddr(asperaService(t, p, ns))
 
@@ -60,20 +60,20 @@ func TestBadInputIsExplainedAndHarmless(t *testing.T) {
 				}
 			}
 			answer, err := p.Answer(ctx, lab.Client, "tcp", netip.AddrPortFrom(address, 33001))
-			must(t, err)
+			product.Must(t, err)
 			answeredBy(t, answer, "tcp", "aspera-tcp-proxy")
 		})
 	}
 	outside := "apiVersion: v1\nkind: Service\nmetadata: {name: outside, namespace: " + ns + ", annotations: {metallb.io/loadBalancerIPs: 198.51.100.7}}\n" +
 		"spec: {type: LoadBalancer, ports: [{port: 80}]}\n"
 	_, err := p.KubectlInput(ctx, outside, "apply", "-f", "-")
-	must(t, err)
+	product.Must(t, err)
 	t.Log(warning(t, p, "Service/outside", "198.51.100.7"))
 
 	_, err = p.Kubectl(ctx, "create", "service", "loadbalancer", "late", "-n", ns, "--tcp=80")
-	must(t, err)
+	product.Must(t, err)
 	late, err := p.Address(ctx, ns, "late")
-	must(t, err)
+	product.Must(t, err)
 	t.Logf("a Service made afterwards got %s", late)
 }
 
@@ -81,9 +81,9 @@ func TestBadInputIsExplainedAndHarmless(t *testing.T) {
 func warning(t *testing.T, p *product.Product, object, text string) string {
 	t.Helper()
 	kind, name, _ := strings.Cut(object, "/")
-	ctx := within(t, 15*time.Second)
+	ctx := product.Within(t, 15*time.Second)
 	var message string
-	must(t, product.Until(ctx, "a Warning on "+object, func() (bool, error) {
+	product.Must(t, product.Until(ctx, "a Warning on "+object, func() (bool, error) {
 		events := &corev1.EventList{}
 		if err := p.List(ctx, events); err != nil {
 			return false, err
@@ -102,9 +102,9 @@ func warning(t *testing.T, p *product.Product, object, text string) string {
 // condition waits until the Service's condition metallb.io/AddressAllocated has the status, and returns its message.
 func condition(t *testing.T, p *product.Product, namespace, name, status string) string {
 	t.Helper()
-	ctx := within(t, 15*time.Second)
+	ctx := product.Within(t, 15*time.Second)
 	var message string
-	must(t, product.Until(ctx, "condition AddressAllocated of "+name, func() (bool, error) {
+	product.Must(t, product.Until(ctx, "condition AddressAllocated of "+name, func() (bool, error) {
 		s := &corev1.Service{}
 		if err := p.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, s); err != nil {
 			return false, err

@@ -54,8 +54,8 @@ func TestLegacyConfigMaps(t *testing.T) {
 		l.edit("10.12.0.200-10.12.0.220", "172.30.0.100-172.30.0.120") // addresses of this LAN, so that one can be asked
 		ns := namespace(t, p)
 		address := netip.MustParseAddr(asperaService(t, p, ns))
-		answer, err := p.Answer(within(t, time.Minute), lab.Client, "tcp", netip.AddrPortFrom(address, 33001))
-		must(t, err)
+		answer, err := p.Answer(product.Within(t, time.Minute), lab.Client, "tcp", netip.AddrPortFrom(address, 33001))
+		product.Must(t, err)
 		answeredBy(t, answer, "tcp", "aspera-tcp-proxy")
 		l.empty()
 	})
@@ -69,19 +69,19 @@ func TestLegacyConfigMaps(t *testing.T) {
 		l.becomes("the new password", func(s *crs) error {
 			return s.want("public-pool=1.2.3.4-1.2.3.8 auto", "10.0.0.1 65559-65559 "+password, "public-pool:32:0")
 		})
-		ctx := within(t, 30*time.Second)
+		ctx := product.Within(t, 30*time.Second)
 		for _, args := range []string{
 			"get events -A -o yaml", "get metallb-all -n metallb-system -o yaml", "get services,configmaps -n my-metallb-operator -o yaml",
 			"logs -n metallb-system -l app=metallb --tail=-1", "logs -n my-metallb-operator -l control-plane=controller-manager --tail=-1",
 		} {
 			out, err := p.Kubectl(ctx, strings.Fields(args)...)
-			must(t, err)
+			product.Must(t, err)
 			if strings.Contains(out, password) {
 				t.Errorf("kubectl %s prints the password", args)
 			}
 		}
 		l.empty()
-		must(t, product.Until(ctx, "the password's Secret to go", func() (bool, error) {
+		product.Must(t, product.Until(ctx, "the password's Secret to go", func() (bool, error) {
 			secrets := &corev1.SecretList{}
 			err := p.List(ctx, secrets, client.InNamespace("metallb-system"))
 			n := len(slices.DeleteFunc(secrets.Items, func(s corev1.Secret) bool { return s.Type != corev1.SecretTypeBasicAuth }))
@@ -93,8 +93,8 @@ func TestLegacyConfigMaps(t *testing.T) {
 // withoutPools puts away what other tests left, which would overlap.
 func withoutPools(t *testing.T, p *product.Product) {
 	t.Helper()
-	_, err := p.Kubectl(within(t, 20*time.Second), "delete", "addresspools.metallb.io,ipaddresspools.metallb.io", "--all", "-n", "metallb-system")
-	must(t, err)
+	_, err := p.Kubectl(product.Within(t, 20*time.Second), "delete", "addresspools.metallb.io,ipaddresspools.metallb.io", "--all", "-n", "metallb-system")
+	product.Must(t, err)
 }
 
 // legacy is a ConfigMap of old in the lab.
@@ -108,7 +108,7 @@ type legacy struct {
 func legacyConfig(t *testing.T, p *product.Product, name string) *legacy {
 	t.Helper()
 	text, err := os.ReadFile(p.File("legacy/" + name + ".yaml"))
-	must(t, err)
+	product.Must(t, err)
 	l := &legacy{t: t, p: p, manifest: string(text)}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -123,8 +123,8 @@ func legacyConfig(t *testing.T, p *product.Product, name string) *legacy {
 
 func (l *legacy) apply(manifest string) {
 	l.t.Helper()
-	_, err := l.p.KubectlInput(within(l.t, 10*time.Second), manifest, "apply", "-f", "-")
-	must(l.t, err)
+	_, err := l.p.KubectlInput(product.Within(l.t, 10*time.Second), manifest, "apply", "-f", "-")
+	product.Must(l.t, err)
 	l.manifest = manifest
 }
 
@@ -149,9 +149,9 @@ func (l *legacy) empty() {
 // becomes waits until what the ConfigMap was turned into is as it should be.
 func (l *legacy) becomes(what string, check func(*crs) error) {
 	l.t.Helper()
-	ctx := within(l.t, 20*time.Second)
+	ctx := product.Within(l.t, 20*time.Second)
 	start := time.Now()
-	must(l.t, product.Until(ctx, what, func() (bool, error) {
+	product.Must(l.t, product.Until(ctx, what, func() (bool, error) {
 		s, err := readCRs(ctx, l.p)
 		if err == nil {
 			err = check(s)
@@ -164,8 +164,8 @@ func (l *legacy) becomes(what string, check func(*crs) error) {
 // stateSays waits until the controller's ConfigurationState is Invalid and says the text.
 func (l *legacy) stateSays(text string) {
 	l.t.Helper()
-	ctx := within(l.t, 15*time.Second)
-	must(l.t, product.Until(ctx, "ConfigurationState controller to say so", func() (bool, error) {
+	ctx := product.Within(l.t, 15*time.Second)
+	product.Must(l.t, product.Until(ctx, "ConfigurationState controller to say so", func() (bool, error) {
 		state := &v1beta1.ConfigurationState{}
 		if err := l.p.Get(ctx, client.ObjectKey{Namespace: "metallb-system", Name: "controller"}, state); err != nil {
 			return false, err

@@ -30,26 +30,26 @@ func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 func metallb(t *testing.T, namespace, file string) *product.Product {
 	t.Helper()
 	cluster := shared.Cluster(t)
-	ctx := within(t, 3*time.Minute)
+	ctx := product.Within(t, 3*time.Minute)
 	installed.Do(func() {
 		p, err := product.On(cluster)
-		must(t, err)
-		must(t, p.InstallOperator(ctx))
+		product.Must(t, err)
+		product.Must(t, p.InstallOperator(ctx))
 		onLab = p
 	})
 	if onLab == nil {
 		t.Fatal("the operator could not be installed: see the first test that failed")
 	}
 	crs := &v1beta1.MetalLBList{}
-	must(t, onLab.List(ctx, crs))
+	product.Must(t, onLab.List(ctx, crs))
 	for _, cr := range crs.Items {
 		if cr.Namespace != namespace || cr.Name != "metallb" {
-			must(t, onLab.DeleteMetalLB(ctx, cr.Namespace))
+			product.Must(t, onLab.DeleteMetalLB(ctx, cr.Namespace))
 		}
 	}
-	must(t, onLab.Namespace(ctx, namespace))
-	must(t, onLab.Apply(ctx, namespace, file))
-	must(t, onLab.WaitAvailable(ctx, namespace))
+	product.Must(t, onLab.Namespace(ctx, namespace))
+	product.Must(t, onLab.Apply(ctx, namespace, file))
+	product.Must(t, onLab.WaitAvailable(ctx, namespace))
 	t.Cleanup(func() {
 		if t.Failed() {
 			dump(t, onLab, namespace)
@@ -62,7 +62,7 @@ func metallb(t *testing.T, namespace, file string) *product.Product {
 func namespace(t *testing.T, p *product.Product) string {
 	t.Helper()
 	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
-	must(t, p.Namespace(within(t, 10*time.Second), name))
+	product.Must(t, p.Namespace(product.Within(t, 10*time.Second), name))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -81,49 +81,23 @@ func namespace(t *testing.T, p *product.Product) string {
 // asperaService makes the Aspera stand-in and its Service in the namespace and returns the Service's address.
 func asperaService(t *testing.T, p *product.Product, namespace string) string {
 	t.Helper()
-	ctx := within(t, time.Minute)
-	must(t, p.Apply(ctx, namespace, "aspera/backend.yaml", "aspera/tcp-proxy.yaml"))
-	must(t, p.WaitRollout(ctx, namespace, "aspera-tcp-proxy"))
+	ctx := product.Within(t, time.Minute)
+	product.Must(t, p.Apply(ctx, namespace, "aspera/backend.yaml", "aspera/tcp-proxy.yaml"))
+	product.Must(t, p.WaitRollout(ctx, namespace, "aspera-tcp-proxy"))
 	address, err := p.Address(ctx, namespace, "aspera-tcp-proxy")
-	must(t, err)
+	product.Must(t, err)
 	return address.String()
 }
 
 // dump logs what a person would look at first.
 func dump(t *testing.T, p *product.Product, namespace string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	for _, args := range [][]string{
-		{"get", "nodes,metallb,pods,svc,ipaddresspools.metallb.io,addresspools.metallb.io,l2advertisements.metallb.io", "-A", "-o", "wide"},
-		{"get", "metallb", "-A", "-o", "yaml"},
-		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
-		{"logs", "-n", product.OperatorNamespace, "-l", "control-plane=controller-manager", "--tail=40"},
-		{"logs", "-n", namespace, "-l", "app=metallb,component=controller", "--tail=40"},
-		{"logs", "-n", namespace, "-l", "app=metallb,component=speaker", "--tail=40", "--prefix"},
-	} {
-		out, err := p.Kubectl(ctx, args...)
-		t.Logf("kubectl %s\n%s%v", strings.Join(args, " "), out, errText(err))
-	}
-}
-
-func errText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
-}
-
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.Dump(t,
+		[]string{"get", "nodes,metallb,pods,svc,ipaddresspools.metallb.io,addresspools.metallb.io,l2advertisements.metallb.io", "-A", "-o", "wide"},
+		[]string{"get", "metallb", "-A", "-o", "yaml"},
+		[]string{"get", "events", "-A", "--sort-by=.lastTimestamp"},
+		[]string{"logs", "-n", product.OperatorNamespace, "-l", "control-plane=controller-manager", "--tail=40"},
+		[]string{"logs", "-n", namespace, "-l", "app=metallb,component=controller", "--tail=40"},
+		[]string{"logs", "-n", namespace, "-l", "app=metallb,component=speaker", "--tail=40", "--prefix"},
+	)
 }

@@ -16,28 +16,28 @@ import (
 // Somebody deletes the speakers: the operator brings them back, and the address never has two owners.
 func TestDeletedSpeakersComeBack(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := within(t, 2*time.Minute)
-	must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
+	ctx := product.Within(t, 2*time.Minute)
+	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
 	ns := namespace(t, p)
 	address := netip.MustParseAddr(asperaService(t, p, ns))
 
 	key := client.ObjectKey{Namespace: "metallb-system", Name: "speaker"}
 	before := &appsv1.DaemonSet{}
-	must(t, p.Get(ctx, key, before))
+	product.Must(t, p.Get(ctx, key, before))
 	start := time.Now()
 	out, err := p.Kubectl(ctx, "delete", "daemonset", "speaker", "-n", "metallb-system")
-	must(t, err)
+	product.Must(t, err)
 	t.Log(strings.TrimSpace(out))
-	must(t, product.Until(ctx, "the DaemonSet to be back", func() (bool, error) {
+	product.Must(t, product.Until(ctx, "the DaemonSet to be back", func() (bool, error) {
 		after := &appsv1.DaemonSet{}
 		err := p.Get(ctx, key, after)
 		return err == nil && after.UID != before.UID, err
 	}))
 	t.Logf("the DaemonSet was back %s after kubectl delete was called", time.Since(start).Round(time.Millisecond))
-	must(t, p.WaitAvailable(ctx, "metallb-system"))
+	product.Must(t, p.WaitAvailable(ctx, "metallb-system"))
 	t.Logf("all speakers were ready after %s", time.Since(start).Round(time.Millisecond))
 	node, _, err := p.Announcer(ctx, address)
-	must(t, err)
+	product.Must(t, err)
 	t.Logf("%s announces %s", node, address)
 }
 
@@ -45,7 +45,7 @@ func TestDeletedSpeakersComeBack(t *testing.T) {
 // it needs.
 func TestOnlySpeakersNeedMoreThanRestricted(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := within(t, time.Minute)
+	ctx := product.Within(t, time.Minute)
 	warnings := func(namespace string) string {
 		t.Helper()
 		out, err := p.KubectlCommand(ctx, "label", "--dry-run=server", "--overwrite", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted").CombinedOutput()
@@ -78,10 +78,10 @@ func TestOnlySpeakersNeedMoreThanRestricted(t *testing.T) {
 // The commands that users type, as they type them; and after the last one nothing is left.
 func TestCommandsAsTyped(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := within(t, 2*time.Minute)
+	ctx := product.Within(t, 2*time.Minute)
 	for _, args := range []string{"get metallb -n metallb-system", "get metallb metallb -n metallb-system"} {
 		out, err := p.Kubectl(ctx, strings.Fields(args)...)
-		must(t, err)
+		product.Must(t, err)
 		t.Logf("kubectl %s\n%s", args, out)
 		for _, want := range []string{"NAME", "AVAILABLE", "DEGRADED", "PROGRESSING", "AGE", "metallb", "True"} {
 			if !strings.Contains(out, want) {
@@ -90,15 +90,15 @@ func TestCommandsAsTyped(t *testing.T) {
 		}
 	}
 	out, err := p.Kubectl(ctx, "delete", "metallb", "metallb", "-n", "metallb-system")
-	must(t, err)
+	product.Must(t, err)
 	t.Log(strings.TrimSpace(out))
-	must(t, product.Until(ctx, "everything of the installation to go", func() (bool, error) {
+	product.Must(t, product.Until(ctx, "everything of the installation to go", func() (bool, error) {
 		out, err := p.Kubectl(ctx, "get", "deployments,daemonsets,pods,serviceaccounts,roles,rolebindings,secrets,leases,services,configmaps,controllerrevisions",
 			"-n", "metallb-system", "-o", "name")
 		return left(out) == "", errOr(err, left(out))
 	}))
 	bindings := &rbacv1.ClusterRoleBindingList{}
-	must(t, p.List(ctx, bindings))
+	product.Must(t, p.List(ctx, bindings))
 	for _, b := range bindings.Items {
 		for _, s := range b.Subjects {
 			if s.Namespace == "metallb-system" {

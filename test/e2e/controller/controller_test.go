@@ -312,29 +312,18 @@ func (r *replicas) restarts() (n int32) {
 }
 
 func (r *replicas) dump() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	for _, args := range [][]string{
-		{"get", "nodes,metallb,pods,deployments", "-A", "-o", "wide"},
-		{"get", "lease", "-n", namespace, "-o", "yaml"},
-		{"logs", "-n", namespace, "-l", "app=metallb,component=controller", "--tail=60", "--prefix"},
-	} {
-		out, err := r.Kubectl(ctx, args...)
-		r.t.Logf("kubectl %v\n%s%v", args, out, err)
-	}
+	r.Dump(r.t,
+		[]string{"get", "nodes,metallb,pods,deployments", "-A", "-o", "wide"},
+		[]string{"get", "lease", "-n", namespace, "-o", "yaml"},
+		[]string{"logs", "-n", namespace, "-l", "app=metallb,component=controller", "--tail=60", "--prefix"},
+	)
 }
 
-func (r *replicas) within(d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(r.t.Context(), d)
-	r.t.Cleanup(cancel)
-	return ctx
-}
+func (r *replicas) within(d time.Duration) context.Context { return product.Within(r.t, d) }
 
 func (r *replicas) must(errs ...error) {
 	r.t.Helper()
-	if err := errors.Join(errs...); err != nil {
-		r.t.Fatal(err)
-	}
+	product.Must(r.t, errs...)
 }
 
 // audited adds to the options of a lab that the API server notes who writes what, and returns the path of its notes.

@@ -4,7 +4,6 @@ package helm
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -48,14 +47,14 @@ type chart struct {
 func TestLifeWithHelm(t *testing.T) {
 	helm := product.Helm(t)
 	p, err := product.On(shared.Cluster(t))
-	must(t, err)
+	product.Must(t, err)
 	c := &chart{p, t, helm}
 	t.Cleanup(func() {
 		if t.Failed() {
 			c.dump()
 		}
 	})
-	must(t, p.LoadImage(t.Context(), p.Image()))
+	product.Must(t, p.LoadImage(t.Context(), p.Image()))
 	before := c.everything()
 	c.install()
 	c.aeros()
@@ -71,7 +70,7 @@ func TestLifeWithHelm(t *testing.T) {
 func (c *chart) run(args ...string) (string, error) {
 	c.t.Helper()
 	start := time.Now()
-	cmd := exec.CommandContext(within(c.t, patience), c.helm, args...)
+	cmd := exec.CommandContext(product.Within(c.t, patience), c.helm, args...)
 	home := c.t.TempDir()
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
 	var out, said bytes.Buffer
@@ -87,39 +86,39 @@ func (c *chart) run(args ...string) (string, error) {
 // dir is the chart's directory.
 func (c *chart) dir() string {
 	root, err := product.Root()
-	must(c.t, err)
+	product.Must(c.t, err)
 	return filepath.Join(root, "charts", "metallb")
 }
 
 func (c *chart) install() {
 	start := time.Now()
 	out, err := c.run("install", release, c.dir())
-	must(c.t, err)
+	product.Must(c.t, err)
 	c.t.Log(out)
-	must(c.t, c.WaitAvailable(within(c.t, patience), namespace))
+	product.Must(c.t, c.WaitAvailable(product.Within(c.t, patience), namespace))
 	c.t.Logf("the load balancer is Available %s after helm install was called", time.Since(start).Round(10*time.Millisecond))
 }
 
 // aeros makes the user's pool and ingress, which answers at the one address there is.
 func (c *chart) aeros() {
-	ctx := within(c.t, patience)
-	must(c.t, c.Apply(ctx, namespace, "aeros/pool.yaml", "../helm/testdata/ingress.yaml", "../helm/testdata/peer.yaml"))
-	must(c.t, c.WaitRollout(ctx, namespace, "ingress"))
+	ctx := product.Within(c.t, patience)
+	product.Must(c.t, c.Apply(ctx, namespace, "aeros/pool.yaml", "../helm/testdata/ingress.yaml", "../helm/testdata/peer.yaml"))
+	product.Must(c.t, c.WaitRollout(ctx, namespace, "ingress"))
 	c.answers()
 }
 
 func (c *chart) answers() {
 	c.t.Helper()
-	ctx := within(c.t, patience)
+	ctx := product.Within(c.t, patience)
 	address, err := c.Address(ctx, namespace, "ingress")
-	must(c.t, err)
+	product.Must(c.t, err)
 	if address != ingress {
 		c.t.Errorf("the ingress has the address %s", address)
 	}
 	node, _, err := c.Announcer(ctx, address)
-	must(c.t, err)
+	product.Must(c.t, err)
 	answer, err := c.Answer(ctx, lab.Client, "tcp", netip.AddrPortFrom(address, 80))
-	must(c.t, err)
+	product.Must(c.t, err)
 	if !strings.HasPrefix(answer, "tcp pod=ingress-") {
 		c.t.Errorf("the answer %q is not that of the ingress", answer)
 	}
@@ -130,7 +129,7 @@ func (c *chart) answers() {
 func (c *chart) tested() {
 	start := time.Now()
 	out, err := c.run("test", release)
-	must(c.t, err)
+	product.Must(c.t, err)
 	c.t.Log(out)
 	if took := time.Since(start); took > time.Minute {
 		c.t.Errorf("helm test took %s", took)
@@ -141,7 +140,7 @@ func (c *chart) tested() {
 func (c *chart) upgrade() {
 	crd := c.kubectl("get", "crd", "bgppeers.metallb.io", "-o", "jsonpath={.metadata.resourceVersion} {.spec.conversion.strategy}")
 	_, err := c.run("upgrade", release, c.dir(), "--set", "speaker.logLevel=debug", "--set", "controller.podAnnotations.tried=yes")
-	must(c.t, err)
+	product.Must(c.t, err)
 	c.runs("--log-level=debug", "yes")
 	if now := c.kubectl("get", "crd", "bgppeers.metallb.io", "-o", "jsonpath={.metadata.resourceVersion} {.spec.conversion.strategy}"); now != crd || !strings.HasSuffix(now, " Webhook") {
 		c.t.Errorf("the CRD of BGPPeer was at %q and is at %q", crd, now)
@@ -152,9 +151,9 @@ func (c *chart) upgrade() {
 // runs waits until both workloads run with the level and the annotation.
 func (c *chart) runs(level, annotation string) {
 	c.t.Helper()
-	ctx := within(c.t, patience)
+	ctx := product.Within(c.t, patience)
 	start := time.Now()
-	must(c.t, product.Until(ctx, "the workloads to change", func() (bool, error) {
+	product.Must(c.t, product.Until(ctx, "the workloads to change", func() (bool, error) {
 		controller, speaker := &appsv1.Deployment{}, &appsv1.DaemonSet{}
 		if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "controller"}, controller); err != nil {
 			return false, err
@@ -166,7 +165,7 @@ func (c *chart) runs(level, annotation string) {
 		return slices.Contains(args, level) && controller.Spec.Template.Annotations["tried"] == annotation,
 			fmt.Errorf("the speaker has %v, the controller %v", args, controller.Spec.Template.Annotations)
 	}))
-	must(c.t, c.WaitAvailable(ctx, namespace))
+	product.Must(c.t, c.WaitAvailable(ctx, namespace))
 	c.t.Logf("all of the workloads have %s %s later", level, time.Since(start).Round(10*time.Millisecond))
 }
 
@@ -186,7 +185,7 @@ func (c *chart) refused() {
 // rollback goes back to how it was installed.
 func (c *chart) rollback() {
 	_, err := c.run("rollback", release, "1")
-	must(c.t, err)
+	product.Must(c.t, err)
 	c.runs("--log-level=info", "")
 	c.answers()
 }
@@ -194,7 +193,7 @@ func (c *chart) rollback() {
 // uninstall leaves the CRDs and what the user made, readable in each version.
 func (c *chart) uninstall(before []string) {
 	_, err := c.run("uninstall", release)
-	must(c.t, err)
+	product.Must(c.t, err)
 	start := time.Now()
 	may := []string{"default/IPAddressPool/first-pool", "default/L2Advertisement/default", "default/BGPPeer/router",
 		"default/Deployment/ingress", "default/Service/ingress", "default/Endpoints/ingress"}
@@ -210,7 +209,7 @@ func (c *chart) uninstall(before []string) {
 		return names
 	}
 	// The garbage collector may still be at it.
-	must(c.t, product.Until(within(c.t, 20*time.Second), "everything else to go", func() (bool, error) {
+	product.Must(c.t, product.Until(product.Within(c.t, 20*time.Second), "everything else to go", func() (bool, error) {
 		names := left()
 		return len(names) == 0, fmt.Errorf("left: %v", names)
 	}))
@@ -234,7 +233,7 @@ func (c *chart) installAgain() {
 	c.install()
 	c.answers()
 	peer := &v1beta1.BGPPeer{}
-	must(c.t, c.Get(c.t.Context(), client.ObjectKey{Namespace: namespace, Name: "router"}, peer))
+	product.Must(c.t, c.Get(c.t.Context(), client.ObjectKey{Namespace: namespace, Name: "router"}, peer))
 	if peer.Spec.ASN != 64513 || peer.Spec.Address != "172.30.0.1" {
 		c.t.Errorf("the BGPPeer is %+v", peer.Spec)
 	}
@@ -242,45 +241,26 @@ func (c *chart) installAgain() {
 
 func (c *chart) everything() []string {
 	c.t.Helper()
-	names, err := c.Everything(within(c.t, patience))
-	must(c.t, err)
+	names, err := c.Everything(product.Within(c.t, patience))
+	product.Must(c.t, err)
 	return names
 }
 
 func (c *chart) kubectl(args ...string) string {
 	c.t.Helper()
-	out, err := c.Kubectl(within(c.t, patience), args...)
-	must(c.t, err)
+	out, err := c.Kubectl(product.Within(c.t, patience), args...)
+	product.Must(c.t, err)
 	return out
 }
 
 // dump logs what a person would look at first.
 func (c *chart) dump() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	for _, args := range [][]string{
-		{"get", "nodes,metallb,pods,jobs,svc,ipaddresspools.metallb.io,l2advertisements.metallb.io", "-A", "-o", "wide"},
-		{"get", "metallb", "-A", "-o", "yaml"},
-		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
-		{"logs", "-n", namespace, "-l", "control-plane=controller-manager", "--tail=40"},
-		{"logs", "-n", namespace, "-l", "app.kubernetes.io/name=metallb-chart", "--tail=40", "--prefix"},
-		{"logs", "-n", namespace, "-l", "app=metallb,component=controller", "--tail=40"},
-	} {
-		out, err := c.Kubectl(ctx, args...)
-		c.t.Logf("kubectl %s\n%s%v", strings.Join(args, " "), out, err)
-	}
-}
-
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c.Dump(c.t,
+		[]string{"get", "nodes,metallb,pods,jobs,svc,ipaddresspools.metallb.io,l2advertisements.metallb.io", "-A", "-o", "wide"},
+		[]string{"get", "metallb", "-A", "-o", "yaml"},
+		[]string{"get", "events", "-A", "--sort-by=.lastTimestamp"},
+		[]string{"logs", "-n", namespace, "-l", "control-plane=controller-manager", "--tail=40"},
+		[]string{"logs", "-n", namespace, "-l", "app.kubernetes.io/name=metallb-chart", "--tail=40", "--prefix"},
+		[]string{"logs", "-n", namespace, "-l", "app=metallb,component=controller", "--tail=40"},
+	)
 }

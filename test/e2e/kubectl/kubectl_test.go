@@ -4,7 +4,6 @@ package kubectl
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -136,32 +135,21 @@ func (m *manifests) kubectl(args ...string) string {
 
 // dump logs what a person would look at first.
 func (m *manifests) dump() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	for _, args := range [][]string{
-		{"get", "nodes,metallb,pods,deployments,daemonsets,svc,ipaddresspools.metallb.io", "-A", "-o", "wide"},
-		{"get", "metallb", "-A", "-o", "yaml"},
-		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
-		{"logs", "-n", "default", "-l", "control-plane=controller-manager", "--tail=40"},
-		{"logs", "-n", "default", "-l", "app=metallb,component=controller", "--tail=40"},
-		{"logs", "-n", "default", "-l", "app=metallb,component=speaker", "--tail=40", "--prefix"},
-	} {
-		out, err := m.Kubectl(ctx, args...)
-		m.t.Logf("kubectl %s\n%s%v", strings.Join(args, " "), out, err)
-	}
+	m.Dump(m.t,
+		[]string{"get", "nodes,metallb,pods,deployments,daemonsets,svc,ipaddresspools.metallb.io", "-A", "-o", "wide"},
+		[]string{"get", "metallb", "-A", "-o", "yaml"},
+		[]string{"get", "events", "-A", "--sort-by=.lastTimestamp"},
+		[]string{"logs", "-n", "default", "-l", "control-plane=controller-manager", "--tail=40"},
+		[]string{"logs", "-n", "default", "-l", "app=metallb,component=controller", "--tail=40"},
+		[]string{"logs", "-n", "default", "-l", "app=metallb,component=speaker", "--tail=40", "--prefix"},
+	)
 }
 
-func (m *manifests) within(d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(m.t.Context(), d)
-	m.t.Cleanup(cancel)
-	return ctx
-}
+func (m *manifests) within(d time.Duration) context.Context { return product.Within(m.t, d) }
 
 func (m *manifests) must(errs ...error) {
 	m.t.Helper()
-	if err := errors.Join(errs...); err != nil {
-		m.t.Fatal(err)
-	}
+	product.Must(m.t, errs...)
 }
 
 func since(start time.Time) time.Duration { return time.Since(start).Round(10 * time.Millisecond) }

@@ -13,14 +13,15 @@ import (
 
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/api/v1beta2"
+	"metallb.io/operator/test/e2e/product"
 )
 
 // admission asks the operator through the webhooks that OLM wrote, with the certificates that OLM made.
 func admission(t *testing.T, o *OLM) {
 	t.Helper()
-	ctx := within(t, patience)
+	ctx := product.Within(t, patience)
 	secret := &corev1.Secret{}
-	must(t, o.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: operatorDeployment + "-service-cert"}, secret))
+	product.Must(t, o.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: operatorDeployment + "-service-cert"}, secret))
 	for _, c := range webhooks(t, o) {
 		for _, w := range c.Webhooks {
 			if !bytes.Equal(w.ClientConfig.CABundle, secret.Data["olmCAKey"]) {
@@ -46,20 +47,20 @@ func admission(t *testing.T, o *OLM) {
 	t.Log(err)
 
 	old := &v1beta1.BGPPeer{ObjectMeta: named("converted"), Spec: v1beta1.BGPPeerSpec{MyASN: 64512, ASN: 64513, Address: "198.51.100.1"}}
-	must(t, o.Create(ctx, old))
+	product.Must(t, o.Create(ctx, old))
 	stored := &v1beta2.BGPPeer{}
-	must(t, o.Get(ctx, client.ObjectKeyFromObject(old), stored))
+	product.Must(t, o.Get(ctx, client.ObjectKeyFromObject(old), stored))
 	if stored.Spec.ASN != 64513 || stored.Spec.Address != "198.51.100.1" {
 		t.Errorf("a BGPPeer v1beta1 comes back as v1beta2 with %+v", stored.Spec)
 	}
-	must(t, o.Delete(ctx, old))
+	product.Must(t, o.Delete(ctx, old))
 }
 
 // webhooks are the configurations that send our resources to somebody.
 func webhooks(t *testing.T, o *OLM) (ours []admissionv1.ValidatingWebhookConfiguration) {
 	t.Helper()
 	all := &admissionv1.ValidatingWebhookConfigurationList{}
-	must(t, o.List(t.Context(), all))
+	product.Must(t, o.List(t.Context(), all))
 	for _, c := range all.Items {
 		if len(c.Webhooks) > 0 && strings.HasSuffix(c.Webhooks[0].Name, ".metallb.io") {
 			ours = append(ours, c)

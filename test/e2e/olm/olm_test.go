@@ -1,8 +1,6 @@
 package olm
 
 import (
-	"context"
-	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -38,7 +36,7 @@ func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 func TestLifeWithOLM(t *testing.T) {
 	cluster := shared.Cluster(t)
 	p, err := product.On(cluster)
-	must(t, err)
+	product.Must(t, err)
 	o := install(t, p)
 	l := &life{OLM: o, catalog: publish(t, o)}
 	before := everything(t, o)
@@ -53,7 +51,7 @@ func TestLifeWithOLM(t *testing.T) {
 	l.breaks(t, broken, next)
 	l.rollback(t, broken, next)
 	l.remove(t, next)
-	must(t, o.DeleteMetalLB(within(t, patience), metallbNamespace)) // nothing of it waits for the operator
+	product.Must(t, o.DeleteMetalLB(product.Within(t, patience), metallbNamespace)) // nothing of it waits for the operator
 	left(t, o, before)
 }
 
@@ -61,11 +59,11 @@ func install(t *testing.T, p *product.Product) *OLM {
 	t.Helper()
 	start := time.Now()
 	programs, err := Build(t.Context(), nil)
-	must(t, err)
+	product.Must(t, err)
 	t.Logf("OLM's programs are there after %s", since(start))
 	start = time.Now()
-	o, err := Install(within(t, 3*time.Minute), p, programs)
-	must(t, err)
+	o, err := Install(product.Within(t, 3*time.Minute), p, programs)
+	product.Must(t, err)
 	t.Logf("OLM %s is ready after %s, images and all", release, since(start))
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -78,16 +76,16 @@ func install(t *testing.T, p *product.Product) *OLM {
 // publish has OLM serve the catalog of `make catalog`, with the image of the bundle of `make bundle`.
 func publish(t *testing.T, o *OLM) Catalog {
 	t.Helper()
-	ctx := within(t, patience)
+	ctx := product.Within(t, patience)
 	start := time.Now()
 	catalog, err := ReadCatalog(projectDir(t, "catalog/metallb-operator"))
-	must(t, err)
+	product.Must(t, err)
 	image, err := o.AddBundle(ctx, projectDir(t, "bundle"))
-	must(t, err)
+	product.Must(t, err)
 	csv, err = catalog.Head()
-	must(t, err)
-	must(t, catalog.SetImage(csv, image))
-	must(t, o.Publish(ctx, catalog))
+	product.Must(t, err)
+	product.Must(t, catalog.SetImage(csv, image))
+	product.Must(t, o.Publish(ctx, catalog))
 	t.Logf("the catalog is read %s after its making began", since(start))
 	return catalog
 }
@@ -98,22 +96,22 @@ func (l *life) subscribe(t *testing.T) {
 	o := l.OLM
 	var err error
 	l.history, err = o.Watch(t.Context(), operatorNamespace)
-	must(t, err)
+	product.Must(t, err)
 	l.conditions, err = o.WatchConditions(t.Context(), operatorNamespace)
-	must(t, err)
-	ctx := within(t, patience)
+	product.Must(t, err)
+	ctx := product.Within(t, patience)
 	_, err = o.Kubectl(ctx, "create", "-f", "testdata/namespace.yaml")
-	must(t, err)
+	product.Must(t, err)
 	start := time.Now()
 	_, err = o.Kubectl(ctx, "create", "-f", "testdata/subscription.yaml")
-	must(t, err)
+	product.Must(t, err)
 	succeeded, err := l.history.WaitPhase(ctx, csv, "Succeeded", 0)
-	must(t, err)
+	product.Must(t, err)
 	t.Logf("Succeeded %s after the Subscription was made:\n%s", succeeded.Sub(start).Round(10*time.Millisecond), l.history)
 
-	must(t, o.WaitRollout(ctx, operatorNamespace, operatorDeployment))
+	product.Must(t, o.WaitRollout(ctx, operatorNamespace, operatorDeployment))
 	pods := &corev1.PodList{}
-	must(t, o.List(ctx, pods, client.InNamespace(operatorNamespace)))
+	product.Must(t, o.List(ctx, pods, client.InNamespace(operatorNamespace)))
 	for _, pod := range pods.Items {
 		container := pod.Spec.Containers[0]
 		t.Logf("pod %s runs %s %s", pod.Name, container.Image, strings.Join(container.Args, " "))
@@ -122,31 +120,31 @@ func (l *life) subscribe(t *testing.T) {
 		}
 	}
 	_, err = l.conditions.Wait(ctx, csv, "True", "AsExpected", start) // without any MetalLB resource
-	must(t, err)
+	product.Must(t, err)
 	l.show(t, "get", "csv", "-n", operatorNamespace)
 }
 
 // aspera makes the setup of a user of IBM Aspera HSTS and returns its Service's address, which answers.
 func aspera(t *testing.T, o *OLM) netip.Addr {
 	t.Helper()
-	ctx := within(t, patience)
-	must(t, o.Namespace(ctx, metallbNamespace))
-	must(t, o.Apply(ctx, metallbNamespace, "aspera/metallb.yaml"))
-	must(t, o.WaitAvailable(ctx, metallbNamespace))
-	must(t, o.Apply(ctx, metallbNamespace, "aspera/addresspool.yaml"))
-	must(t, o.Apply(ctx, "default", "aspera/backend.yaml", "aspera/tcp-proxy.yaml"))
-	must(t, o.WaitRollout(ctx, "default", "aspera-tcp-proxy"))
+	ctx := product.Within(t, patience)
+	product.Must(t, o.Namespace(ctx, metallbNamespace))
+	product.Must(t, o.Apply(ctx, metallbNamespace, "aspera/metallb.yaml"))
+	product.Must(t, o.WaitAvailable(ctx, metallbNamespace))
+	product.Must(t, o.Apply(ctx, metallbNamespace, "aspera/addresspool.yaml"))
+	product.Must(t, o.Apply(ctx, "default", "aspera/backend.yaml", "aspera/tcp-proxy.yaml"))
+	product.Must(t, o.WaitRollout(ctx, "default", "aspera-tcp-proxy"))
 	address, err := o.Address(ctx, "default", "aspera-tcp-proxy")
-	must(t, err)
+	product.Must(t, err)
 	node, _, err := o.Announcer(ctx, address)
-	must(t, err)
+	product.Must(t, err)
 	t.Logf("%s is announced by %s", address, node)
 	for _, at := range []struct {
 		network string
 		port    uint16
 	}{{"tcp", 33001}, {"udp", 33001}, {"udp", 33002}, {"udp", 33003}, {"udp", 33004}} {
 		answer, err := o.Answer(ctx, lab.Client, at.network, netip.AddrPortFrom(address, at.port))
-		must(t, err)
+		product.Must(t, err)
 		if !strings.HasPrefix(answer, at.network+" pod=aspera-tcp-proxy-") {
 			t.Errorf("%s port %d: answer %q is not that of the Service's pods", at.network, at.port, answer)
 		}
@@ -169,10 +167,10 @@ var restless = []string{"NeedsReinstall", "NeedsCertRotation"}
 // have been anything else before that only as OLM itself is restless.
 func stillSucceeded(t *testing.T, history *History, csv string, lasting time.Duration) time.Time {
 	t.Helper()
-	first, err := history.WaitPhase(within(t, patience), csv, "Succeeded", 0)
-	must(t, err)
-	since, err := history.WaitPhase(within(t, patience), csv, "Succeeded", lasting)
-	must(t, err)
+	first, err := history.WaitPhase(product.Within(t, patience), csv, "Succeeded", 0)
+	product.Must(t, err)
+	since, err := history.WaitPhase(product.Within(t, patience), csv, "Succeeded", lasting)
+	product.Must(t, err)
 	for _, flap := range history.Flaps(csv) {
 		t.Logf("after it had Succeeded: %s", flap)
 		if flap.At.Sub(first) > unrest || !slices.Contains(restless, flap.Reason) {
@@ -188,7 +186,7 @@ func oneHealthyPod(t *testing.T, o *OLM) {
 	t.Helper()
 	restarts, err := o.Kubectl(t.Context(), "get", "pods", "-n", operatorNamespace,
 		"-o", `jsonpath={range .items[*]}{.metadata.name} ready={.status.containerStatuses[0].ready} restarts={.status.containerStatuses[0].restartCount}{"\n"}{end}`)
-	must(t, err)
+	product.Must(t, err)
 	t.Log(restarts)
 	if strings.Count(restarts, "ready=true restarts=0") != 1 {
 		t.Error("that is not one pod that is ready and never restarted")
@@ -199,7 +197,7 @@ func oneHealthyPod(t *testing.T, o *OLM) {
 func projectDir(t *testing.T, dir string) string {
 	t.Helper()
 	root, err := product.Root()
-	must(t, err)
+	product.Must(t, err)
 	return filepath.Join(root, dir)
 }
 
@@ -208,31 +206,12 @@ func since(start time.Time) time.Duration { return time.Since(start).Round(100 *
 // dump logs what a person would look at first.
 func dump(t *testing.T, o *OLM) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	for _, args := range [][]string{
-		{"get", "catsrc,sub,ip,csv,og,jobs,pods,svc,metallb", "-A", "-o", "wide"},
-		{"get", "sub,csv", "-n", operatorNamespace, "-o", "yaml"},
-		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
-		{"logs", "-n", Namespace, "deploy/catalog-operator", "--tail=40"},
-		{"logs", "-n", Namespace, "deploy/olm-operator", "--tail=40"},
-		{"logs", "-n", operatorNamespace, "-l", "control-plane=controller-manager", "--tail=40"},
-	} {
-		out, err := o.Kubectl(ctx, args...)
-		t.Logf("kubectl %s\n%s%v", strings.Join(args, " "), out, err)
-	}
-}
-
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
+	o.Dump(t,
+		[]string{"get", "catsrc,sub,ip,csv,og,jobs,pods,svc,metallb", "-A", "-o", "wide"},
+		[]string{"get", "sub,csv", "-n", operatorNamespace, "-o", "yaml"},
+		[]string{"get", "events", "-A", "--sort-by=.lastTimestamp"},
+		[]string{"logs", "-n", Namespace, "deploy/catalog-operator", "--tail=40"},
+		[]string{"logs", "-n", Namespace, "deploy/olm-operator", "--tail=40"},
+		[]string{"logs", "-n", operatorNamespace, "-l", "control-plane=controller-manager", "--tail=40"},
+	)
 }

@@ -24,7 +24,7 @@ func everything(t *testing.T, o *OLM) (names []string) {
 	t.Helper()
 	for _, k := range kinds {
 		out, err := o.Kubectl(t.Context(), "get", k, "-A", "-o", `jsonpath={range .items[*]}{.metadata.namespace}/{.kind}/{.metadata.name}{"\n"}{end}`)
-		must(t, err)
+		product.Must(t, err)
 		for name := range strings.FieldsSeq(out) {
 			names = append(names, strings.TrimPrefix(name, "/"))
 		}
@@ -36,13 +36,13 @@ func everything(t *testing.T, o *OLM) (names []string) {
 func (l *life) remove(t *testing.T, installed version) {
 	t.Helper()
 	o := l.OLM
-	ctx := within(t, patience)
+	ctx := product.Within(t, patience)
 	start := time.Now()
 	_, err := o.Kubectl(ctx, "delete", "subscription", subscription, "-n", operatorNamespace)
-	must(t, err)
+	product.Must(t, err)
 	_, err = o.Kubectl(ctx, "delete", "csv", installed.csv, "-n", operatorNamespace)
-	must(t, err)
-	must(t, product.Until(ctx, "the operator and its webhooks to go", func() (bool, error) {
+	product.Must(t, err)
+	product.Must(t, product.Until(ctx, "the operator and its webhooks to go", func() (bool, error) {
 		out, err := o.Kubectl(ctx, "get", "deployments,pods,services,secrets,csv,installplans", "-n", operatorNamespace, "-o", "name")
 		n := len(webhooks(t, o))
 		return err == nil && out == "" && n == 0, fmt.Errorf("%d webhook configurations and %s: %w", n, strings.Fields(out), err)

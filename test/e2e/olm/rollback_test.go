@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"metallb.io/operator/test/e2e/product"
 )
 
 // soonDegraded is within which time of taking up the rollout the operator says that it stands still. In an upgrade OLM starts
@@ -23,12 +25,12 @@ func (l *life) breaks(t *testing.T, broken, before version) {
 	start := time.Now()
 	lossless := l.traffic(t)
 	l.offer(t, broken, before.csv)
-	_, err := l.conditions.Wait(within(t, patience), broken.csv, "False", "RollingOut", start)
-	must(t, err)
+	_, err := l.conditions.Wait(product.Within(t, patience), broken.csv, "False", "RollingOut", start)
+	product.Must(t, err)
 	message := degraded(t, l.OLM, "RolloutStuck")
 	found := time.Now()
-	_, err = l.conditions.Wait(within(t, patience), broken.csv, "True", "RolloutStuck", start)
-	must(t, err)
+	_, err = l.conditions.Wait(product.Within(t, patience), broken.csv, "True", "RolloutStuck", start)
+	product.Must(t, err)
 	if took := found.Sub(l.conditions.Latest(broken.csv, "RollingOut")); took > soonDegraded {
 		t.Errorf("Degraded %s after the operator took up the rollout, which is later than %s", took, soonDegraded)
 	}
@@ -65,15 +67,15 @@ func (l *life) rollback(t *testing.T, from, to version) {
 	start := time.Now()
 	lossless := l.traffic(t)
 	admission := l.admissionOutage(t)
-	out, err := l.shell(within(t, 2*patience), documented(t, "BAD="), "BAD="+from.csv, "GOOD="+to.csv)
-	must(t, err)
+	out, err := l.shell(product.Within(t, 2*patience), documented(t, "BAD="), "BAD="+from.csv, "GOOD="+to.csv)
+	product.Must(t, err)
 	t.Logf("%s\nthe commands took %s", out, since(start))
-	succeeded, err := l.history.WaitPhase(within(t, patience), to.csv, "Succeeded", 0)
-	must(t, err)
+	succeeded, err := l.history.WaitPhase(product.Within(t, patience), to.csv, "Succeeded", 0)
+	product.Must(t, err)
 	rolledOut(t, l.OLM, to)
 	t.Logf("%s Succeeded again after %s, controller and speakers are of it after %s", to.csv, succeeded.Sub(start).Round(100*time.Millisecond), since(start))
-	_, err = l.conditions.Wait(within(t, patience), to.csv, "True", "AsExpected", start)
-	must(t, err)
+	_, err = l.conditions.Wait(product.Within(t, patience), to.csv, "True", "AsExpected", start)
+	product.Must(t, err)
 	lossless("during the way back")
 	t.Logf("admission: %s", admission())
 	l.show(t, "get", "metallb", "-n", metallbNamespace, "-o", "wide")
@@ -85,7 +87,7 @@ func (l *life) rollback(t *testing.T, from, to version) {
 func documented(t *testing.T, first string) string {
 	t.Helper()
 	text, err := os.ReadFile(projectDir(t, "docs/olm.md"))
-	must(t, err)
+	product.Must(t, err)
 	_, after, found := strings.Cut(string(text), "\n```sh\n"+first)
 	block, _, ends := strings.Cut(first+after, "\n```\n")
 	if !found || !ends {
@@ -112,7 +114,7 @@ func (l *life) shell(ctx context.Context, script string, variables ...string) (s
 // show logs what kubectl prints.
 func (l *life) show(t *testing.T, args ...string) {
 	t.Helper()
-	out, err := l.Kubectl(within(t, patience), args...)
-	must(t, err)
+	out, err := l.Kubectl(product.Within(t, patience), args...)
+	product.Must(t, err)
 	t.Logf("kubectl %s\n%s", strings.Join(args, " "), out)
 }

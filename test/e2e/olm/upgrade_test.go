@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/test/e2e/product"
 )
 
 // settled is how long a ClusterServiceVersion must stay Succeeded after an upgrade.
@@ -29,15 +30,15 @@ type life struct {
 // offer publishes a next version in the catalog, which the Subscription follows, and waits until OLM has installed it.
 func (l *life) offer(t *testing.T, next version, after string) (succeeded time.Time) {
 	t.Helper()
-	ctx := within(t, 2*patience)
+	ctx := product.Within(t, 2*patience)
 	start := time.Now()
 	var err error
 	l.catalog, err = l.Extend(ctx, l.catalog, next.dir, next.bundle, after)
-	must(t, err)
-	must(t, l.Publish(ctx, l.catalog))
+	product.Must(t, err)
+	product.Must(t, l.Publish(ctx, l.catalog))
 	t.Logf("%s is published after %s", next.csv, since(start))
 	succeeded, err = l.history.WaitPhase(ctx, next.csv, "Succeeded", 0)
-	must(t, err)
+	product.Must(t, err)
 	t.Logf("%s first Succeeded %s after its publication began", next.csv, succeeded.Sub(start).Round(100*time.Millisecond))
 	return succeeded
 }
@@ -56,8 +57,8 @@ func (l *life) upgrade(t *testing.T, next version) {
 		status metav1.ConditionStatus
 		reason string
 	}{{"False", "RollingOut"}, {"True", "AsExpected"}} {
-		_, err := l.conditions.Wait(within(t, patience), next.csv, want.status, want.reason, start)
-		must(t, err)
+		_, err := l.conditions.Wait(product.Within(t, patience), next.csv, want.status, want.reason, start)
+		product.Must(t, err)
 	}
 	stillSucceeded(t, l.history, next.csv, settled)
 	lossless("while operator, controller and speakers were upgraded")

@@ -30,21 +30,21 @@ type version struct {
 // makeVersion makes the version that is so many patches after the catalog's: another image, with a flaw, and its bundle.
 func makeVersion(t *testing.T, o *OLM, patches int, flaw product.Flaw) version {
 	t.Helper()
-	ctx := within(t, patience)
+	ctx := product.Within(t, patience)
 	start := time.Now()
 	_, present, _ := strings.Cut(csv, ".v")
 	var major, minor, patch int
 	_, err := fmt.Sscanf(present, "%d.%d.%d", &major, &minor, &patch)
-	must(t, err)
+	product.Must(t, err)
 	number := fmt.Sprintf("%d.%d.%d", major, minor, patch+patches)
 	v := version{csv: strings.TrimSuffix(csv, present) + number, number: "v" + number, dir: filepath.Join(t.TempDir(), "bundle")}
 	v.image, err = o.AddVersion(ctx, v.number, flaw)
-	must(t, err)
+	product.Must(t, err)
 
-	must(t, os.CopyFS(v.dir, os.DirFS(projectDir(t, "bundle"))))
+	product.Must(t, os.CopyFS(v.dir, os.DirFS(projectDir(t, "bundle"))))
 	file := filepath.Join(v.dir, "manifests/metallb-operator.clusterserviceversion.yaml")
 	text, err := os.ReadFile(file)
-	must(t, err)
+	product.Must(t, err)
 	before := fmt.Sprintf("%s.v%d.%d.%d", strings.TrimSuffix(csv, ".v"+present), major, minor, patch+patches-1)
 	for _, change := range []struct {
 		from, to string
@@ -59,9 +59,9 @@ func makeVersion(t *testing.T, o *OLM, patches int, flaw product.Flaw) version {
 		}
 		text = bytes.ReplaceAll(text, []byte(change.from), []byte(change.to))
 	}
-	must(t, os.WriteFile(file, text, 0o644))
+	product.Must(t, os.WriteFile(file, text, 0o644))
 	v.bundle, err = o.AddBundle(ctx, v.dir)
-	must(t, err)
+	product.Must(t, err)
 	t.Logf("%s is made after %s: %s", v.csv, since(start), v.image)
 	return v
 }
@@ -82,8 +82,8 @@ func operatorImage(t *testing.T, csv []byte) string {
 // rolledOut waits until controller and all speakers are of the version and nothing else is there any more.
 func rolledOut(t *testing.T, o *OLM, v version) {
 	t.Helper()
-	ctx := within(t, patience)
-	must(t, product.Until(ctx, "controller and speakers of "+v.number, func() (bool, error) {
+	ctx := product.Within(t, patience)
+	product.Must(t, product.Until(ctx, "controller and speakers of "+v.number, func() (bool, error) {
 		m, err := metallb(ctx, o)
 		if err != nil {
 			return false, err
@@ -109,7 +109,7 @@ func metallb(ctx context.Context, o *OLM) (*v1beta1.MetalLB, error) {
 func operands(t *testing.T, o *OLM) []corev1.Pod {
 	t.Helper()
 	pods := &corev1.PodList{}
-	must(t, o.List(t.Context(), pods, client.InNamespace(metallbNamespace), client.MatchingLabels{"app": "metallb"}))
+	product.Must(t, o.List(t.Context(), pods, client.InNamespace(metallbNamespace), client.MatchingLabels{"app": "metallb"}))
 	return pods.Items
 }
 
@@ -124,9 +124,9 @@ func ready(p corev1.Pod) bool {
 // degraded waits until the MetalLB resource is Degraded for a reason, and returns what it says.
 func degraded(t *testing.T, o *OLM, reason string) string {
 	t.Helper()
-	ctx := within(t, patience)
+	ctx := product.Within(t, patience)
 	message := ""
-	must(t, product.Until(ctx, "MetalLB to be Degraded", func() (bool, error) {
+	product.Must(t, product.Until(ctx, "MetalLB to be Degraded", func() (bool, error) {
 		m, err := metallb(ctx, o)
 		if err != nil {
 			return false, err
@@ -144,10 +144,10 @@ func degraded(t *testing.T, o *OLM, reason string) string {
 // runs checks what the workloads are to run.
 func runs(t *testing.T, o *OLM, controllers, speakers version) {
 	t.Helper()
-	ctx := within(t, patience)
+	ctx := product.Within(t, patience)
 	key := func(name string) client.ObjectKey { return client.ObjectKey{Namespace: metallbNamespace, Name: name} }
 	controller, speaker := &appsv1.Deployment{}, &appsv1.DaemonSet{}
-	must(t, o.Get(ctx, key("controller"), controller), o.Get(ctx, key("speaker"), speaker))
+	product.Must(t, o.Get(ctx, key("controller"), controller), o.Get(ctx, key("speaker"), speaker))
 	if c, s := controller.Spec.Template.Spec.Containers[0].Image, speaker.Spec.Template.Spec.Containers[0].Image; c != controllers.image || s != speakers.image {
 		t.Errorf("the controller is to run %s and the speakers %s, want %s and %s", c, s, controllers.image, speakers.image)
 	}

@@ -2,7 +2,6 @@ package takeover
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -52,8 +51,8 @@ type cluster struct {
 // and then as of today. The Service gets its address, and the pods run.
 func (c *cluster) former() {
 	c.t.Helper()
-	ctx := within(c.t, patience)
-	must(c.t, c.Namespace(ctx, namespace))
+	ctx := product.Within(c.t, patience)
+	product.Must(c.t, c.Namespace(ctx, namespace))
 	c.kubectl("label", "namespace", namespace, "--overwrite", "pod-security.kubernetes.io/enforce=privileged")
 	c.install("old=true")
 	c.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
@@ -99,10 +98,10 @@ func (c *cluster) install(values string) {
 func authority(t *testing.T) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
+	product.Must(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	must(t, err)
+	product.Must(t, err)
 	return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
@@ -126,8 +125,8 @@ func (c *cluster) shell(script string) string {
 func (c *cluster) tryShell(script string) (string, error) {
 	c.t.Helper()
 	root, err := product.Root()
-	must(c.t, err)
-	ctx := within(c.t, patience)
+	product.Must(c.t, err)
+	ctx := product.Within(c.t, patience)
 	kubectl := c.KubectlCommand(ctx)
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
 	cmd.Dir = root
@@ -146,7 +145,7 @@ func (c *cluster) tryShell(script string) (string, error) {
 func (c *cluster) clean() {
 	c.t.Helper()
 	start := time.Now()
-	must(c.t, c.DeleteMetalLB(within(c.t, patience), namespace))
+	product.Must(c.t, c.DeleteMetalLB(product.Within(c.t, patience), namespace))
 	c.kubectl("delete", "deployments", "--all", "-n", namespace, "--cascade=foreground") // an operator that still ran would make its Secret again
 	c.kubectl("delete", "poddisruptionbudgets,leases,services,secrets,networkpolicies,serviceaccounts,roles,rolebindings", "--all", "-n", namespace)
 	c.kubectl("delete", "clusterroles,clusterrolebindings,validatingwebhookconfigurations", "-l", "app.kubernetes.io/name=metallb-operator")
@@ -161,24 +160,19 @@ func (c *cluster) kubectl(args ...string) string {
 
 func (c *cluster) input(stdin string, args ...string) string {
 	c.t.Helper()
-	out, err := c.KubectlInput(within(c.t, patience), stdin, args...)
-	must(c.t, err)
+	out, err := c.KubectlInput(product.Within(c.t, patience), stdin, args...)
+	product.Must(c.t, err)
 	return out
 }
 
 // dump logs what a person would look at first.
 func (c *cluster) dump() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	for _, args := range [][]string{
-		{"get", "metallb,pods,svc,daemonsets,deployments,ipaddresspools.metallb.io,l2advertisements.metallb.io", "-A", "-o", "wide"},
-		{"get", "metallb", "-A", "-o", "yaml"},
-		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
-		{"logs", "-n", namespace, "-l", "control-plane=controller-manager", "--tail=40"},
-		{"logs", "-n", namespace, "-l", "app=metallb,component=speaker", "--tail=20", "--prefix"},
-		{"logs", "-n", namespace, "-l", "app.kubernetes.io/name=metallb-chart", "--tail=20", "--prefix"},
-	} {
-		out, err := c.Kubectl(ctx, args...)
-		c.t.Logf("kubectl %s\n%s%v", strings.Join(args, " "), out, err)
-	}
+	c.Dump(c.t,
+		[]string{"get", "metallb,pods,svc,daemonsets,deployments,ipaddresspools.metallb.io,l2advertisements.metallb.io", "-A", "-o", "wide"},
+		[]string{"get", "metallb", "-A", "-o", "yaml"},
+		[]string{"get", "events", "-A", "--sort-by=.lastTimestamp"},
+		[]string{"logs", "-n", namespace, "-l", "control-plane=controller-manager", "--tail=40"},
+		[]string{"logs", "-n", namespace, "-l", "app=metallb,component=speaker", "--tail=20", "--prefix"},
+		[]string{"logs", "-n", namespace, "-l", "app.kubernetes.io/name=metallb-chart", "--tail=20", "--prefix"},
+	)
 }

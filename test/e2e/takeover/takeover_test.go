@@ -3,7 +3,6 @@
 package takeover
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -28,10 +27,10 @@ func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 func TestTakingOverFromMetalLB(t *testing.T) {
 	helm := product.Helm(t)
 	p, err := product.On(shared.Cluster(t))
-	must(t, err)
-	must(t, p.LoadImage(t.Context(), p.Image()))
-	_, err = p.Kubectl(within(t, patience), "apply", "-n", "default", "-f", "testdata/web.yaml")
-	must(t, err)
+	product.Must(t, err)
+	product.Must(t, p.LoadImage(t.Context(), p.Image()))
+	_, err = p.Kubectl(product.Within(t, patience), "apply", "-n", "default", "-f", "testdata/web.yaml")
+	product.Must(t, err)
 	for _, kind := range []string{"manifest", "operator", "helm"} {
 		if !t.Run(kind, func(t *testing.T) {
 			c := &cluster{p, t, helm, kind}
@@ -66,14 +65,14 @@ func TestTakingOverFromMetalLB(t *testing.T) {
 func (c *cluster) takeOver() {
 	c.t.Helper()
 	scripts, err := steps(c.kind)
-	must(c.t, err)
+	product.Must(c.t, err)
 	for i, script := range scripts {
 		start := time.Now()
 		if i == len(scripts)-1 { // the change itself is the last block's first command
 			change, rest, _ := strings.Cut(script, "\n")
 			c.shell(change)
-			answer, err := c.Answer(within(c.t, patience), lab.Client, "tcp", netip.AddrPortFrom(given, 80))
-			must(c.t, err)
+			answer, err := c.Answer(product.Within(c.t, patience), lab.Client, "tcp", netip.AddrPortFrom(given, 80))
+			product.Must(c.t, err)
 			c.t.Logf("%s answers %s after the command that ends the former speakers was given: %q", given, time.Since(start).Round(10*time.Millisecond), answer)
 			script = rest
 		}
@@ -85,9 +84,9 @@ func (c *cluster) takeOver() {
 // answers: the Service has the address that it had, one node announces it, and the backend is there.
 func (c *cluster) answers() {
 	c.t.Helper()
-	ctx := within(c.t, patience)
+	ctx := product.Within(c.t, patience)
 	service := &corev1.Service{}
-	must(c.t, c.Get(ctx, client.ObjectKey{Namespace: "default", Name: "web"}, service))
+	product.Must(c.t, c.Get(ctx, client.ObjectKey{Namespace: "default", Name: "web"}, service))
 	if got := service.Status.LoadBalancer.Ingress; len(got) != 1 || got[0].IP != given.String() {
 		c.t.Errorf("the Service's status has %+v, it had %s", got, given)
 	}
@@ -95,9 +94,9 @@ func (c *cluster) answers() {
 		c.t.Errorf("the address is said to be from the pool %q", pool)
 	}
 	node, _, err := c.Announcer(ctx, given)
-	must(c.t, err)
+	product.Must(c.t, err)
 	answer, err := c.Answer(ctx, lab.Client, "tcp", netip.AddrPortFrom(given, 80))
-	must(c.t, err)
+	product.Must(c.t, err)
 	if !strings.HasPrefix(answer, "tcp pod=web-") {
 		c.t.Errorf("the answer is %q", answer)
 	}
@@ -107,9 +106,9 @@ func (c *cluster) answers() {
 // reviews: a good pool is made and a bad one refused by our operator, so no webhook of old is asked.
 func (c *cluster) reviews() {
 	c.t.Helper()
-	ctx := within(c.t, patience)
+	ctx := product.Within(c.t, patience)
 	_, err := c.Kubectl(ctx, "apply", "-f", "testdata/new-pool.yaml")
-	must(c.t, err)
+	product.Must(c.t, err)
 	if _, err := c.Kubectl(ctx, "apply", "-f", "testdata/rival-pool.yaml"); err == nil || !strings.Contains(err.Error(), "overlaps") {
 		c.t.Errorf("a pool that overlaps another: %v", err)
 	}
@@ -119,10 +118,10 @@ func (c *cluster) reviews() {
 // migrated waits until nothing is stored in an older version, and reads the peer in both.
 func (c *cluster) migrated() {
 	c.t.Helper()
-	ctx := within(c.t, patience)
+	ctx := product.Within(c.t, patience)
 	start := time.Now()
 	for crd, want := range map[string]string{"bgppeers.metallb.io": `["v1beta2"]`, "addresspools.metallb.io": `["v1beta1"]`} {
-		must(c.t, product.Until(ctx, crd+" to be migrated", func() (bool, error) {
+		product.Must(c.t, product.Until(ctx, crd+" to be migrated", func() (bool, error) {
 			got, err := c.Kubectl(ctx, "get", "crd", crd, "-o", "jsonpath={.status.storedVersions}")
 			return got == want, errOr(err, "the stored versions are "+got)
 		}))
@@ -139,7 +138,7 @@ func (c *cluster) migrated() {
 func (c *cluster) nothingIsLeft() {
 	c.t.Helper()
 	scripts, err := steps("bindings")
-	must(c.t, err)
+	product.Must(c.t, err)
 	if left := c.shell(scripts[0]); left != "" {
 		c.t.Errorf("bindings are left:\n%s", left)
 	}
@@ -172,11 +171,11 @@ func (c *cluster) nothingIsLeft() {
 		}
 	}
 	metallb := &v1beta1.MetalLBList{}
-	must(c.t, c.List(c.t.Context(), metallb))
+	product.Must(c.t, c.List(c.t.Context(), metallb))
 	if len(metallb.Items) != 1 {
 		c.t.Errorf("there are %d MetalLB resources", len(metallb.Items))
 	}
-	must(c.t, c.WaitAvailable(within(c.t, patience), namespace))
+	product.Must(c.t, c.WaitAvailable(product.Within(c.t, patience), namespace))
 }
 
 // refusesAnUpgrade: who upgrades MetalLB's release to our chart is told, and loses nothing.
@@ -196,18 +195,4 @@ func errOr(err error, text string) error {
 		return err
 	}
 	return fmt.Errorf("%s", text)
-}
-
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
