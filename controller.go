@@ -86,12 +86,10 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	if err != nil {
 		return err
 	}
-	restConfig, err := ctrl.GetConfig()
+	restConfig, err := apiServer(service.Component)
 	if err != nil {
 		return err
 	}
-	restConfig.UserAgent = userAgent(service.Component)
-	restConfig.WarningHandler = rest.NoWarnings{} // deprecations are the business of whoever applies
 	scheme := kruntime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1beta2.AddToScheme(scheme)); err != nil {
 		return err
@@ -107,7 +105,8 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		HealthProbeBindAddress: net.JoinHostPort("", strconv.Itoa(f.probePort)),
 		Metrics:                measured,
 		PprofBindAddress:       f.profiler,
-		Controller:             config.Controller{EnableWarmup: ptr.To(true)}, // a replica that waits knows all when its turn comes
+		// A replica that waits knows all when its turn comes.
+		Controller: config.Controller{EnableWarmup: ptr.To(true), CacheSyncTimeout: cachePatience},
 	}
 	legacy.ExtendCache(&options.Cache, namespace)
 	var lease *service.Lease
@@ -149,7 +148,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		return err
 	}
 	err = mgr.Start(ctx)
-	if lease == nil || !lease.WasHeld() || ctx.Err() != nil {
+	if lease == nil || !lease.Lost() || ctx.Err() != nil {
 		return err
 	}
 	// The Lease was lost, mostly with the API server. The process begins anew in its place: a container that ends is

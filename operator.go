@@ -19,6 +19,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 
 	"metallb.io/operator/api/v1beta1"
@@ -64,7 +65,7 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 	if err != nil {
 		return err
 	}
-	config, err := ctrl.GetConfig()
+	restConfig, err := apiServer(operatorLease)
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), apiextensionsv1.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1beta2.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	recorder, stop, err := newRecorder(ctx, config, scheme, corev1.EventSource{Component: operatorLease})
+	recorder, stop, err := newRecorder(ctx, restConfig, scheme, corev1.EventSource{Component: operatorLease})
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
+	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
 		Scheme:                        scheme,
 		Cache:                         objects,
 		LeaderElection:                f.leaderElect,
@@ -91,6 +92,7 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 		LeaderElectionReleaseOnCancel: true,
 		HealthProbeBindAddress:        f.probeAddress,
 		Metrics:                       measured,
+		Controller:                    config.Controller{CacheSyncTimeout: cachePatience},
 	})
 	if err != nil {
 		return err

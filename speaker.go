@@ -22,8 +22,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -120,12 +118,10 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	config, err := ctrl.GetConfig()
+	config, err := apiServer(node.Component)
 	if err != nil {
 		return err
 	}
-	config.UserAgent = userAgent(node.Component)
-	config.WarningHandlerWithContext = rest.NoWarnings{} // that a kind is deprecated concerns those who write it
 	scheme := kruntime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), discoveryv1.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1beta2.AddToScheme(scheme)); err != nil {
 		return err

@@ -31,7 +31,7 @@ type Lease struct {
 	mu sync.Mutex
 	// renewed is when the last write as the holder began; zero: this replica is not the holder.
 	renewed time.Time
-	held    bool // has ever been
+	lost    bool // when it was given up it had not been renewed for too long
 }
 
 // Create is of resourcelock.Interface.
@@ -65,8 +65,8 @@ func (l *Lease) write(record resourcelock.LeaderElectionRecord, write func() err
 func (l *Lease) set(renewed time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.lost = l.overdue() && renewed.IsZero()
 	l.renewed = renewed
-	l.held = l.held || !renewed.IsZero()
 }
 
 // Held says whether nobody else can be the leader now.
@@ -78,11 +78,16 @@ func (l *Lease) renewedWithin(d time.Duration) bool {
 	return !l.renewed.IsZero() && time.Since(l.renewed) < d
 }
 
-// WasHeld says whether this replica has ever been the leader.
-func (l *Lease) WasHeld() bool {
+// Lost says whether this replica was the leader and could not renew the Lease in time, as when the API server is away; not
+// whether it gave it up for another reason.
+func (l *Lease) Lost() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.held
+	return l.lost || l.overdue()
+}
+
+func (l *Lease) overdue() bool {
+	return !l.renewed.IsZero() && time.Since(l.renewed) >= RenewDeadline
 }
 
 // Fence wraps a transport to the API server (rest.Config.Wrap): while the Lease is not Held it refuses whatever would change

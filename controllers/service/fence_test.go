@@ -77,6 +77,12 @@ func TestLease(t *testing.T) {
 				t.Errorf("%s: questions sent %v", when, s.urls)
 			}
 		}
+		lost := func(when string, want bool) {
+			t.Helper()
+			if l.Lost() != want {
+				t.Errorf("%s: lost %v", when, !want)
+			}
+		}
 		record := resourcelock.LeaderElectionRecord{HolderIdentity: "me"}
 		update := func(want ...string) {
 			t.Helper()
@@ -95,12 +101,11 @@ func TestLease(t *testing.T) {
 			t.Error(err)
 		}
 		held("after a failure", false)
-		if l.WasHeld() {
-			t.Error("it was never held")
-		}
+		lost("after a failure", false)
 		b.err = nil
 		update("me")
 		held("as the leader", true)
+		lost("as the leader", false)
 		time.Sleep(renewInterval - time.Millisecond)
 		update()
 		time.Sleep(time.Millisecond)
@@ -111,15 +116,22 @@ func TestLease(t *testing.T) {
 		update()
 		time.Sleep(time.Millisecond)
 		held("not renewed for as long as it lasts", false)
+		lost("not renewed for as long as it lasts", true)
 		b.err = nil
 		update("me")
 		held("renewed", true)
+		lost("renewed", false)
 		record.HolderIdentity = ""
 		b.err = errors.New("the API server is away")
 		update()
 		held("given up, though nobody knows", false)
-		if !l.WasHeld() {
-			t.Error("it was held")
-		}
+		lost("given up in time", false)
+		record.HolderIdentity = "me"
+		b.err = nil
+		update("me")
+		time.Sleep(RenewDeadline)
+		record.HolderIdentity = ""
+		update("")
+		lost("given up too late", true)
 	})
 }
