@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"flag"
 	"fmt"
@@ -12,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"k8s.io/client-go/rest"
+	certutil "k8s.io/client-go/util/cert"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"metallb.io/operator/internal/scrape"
@@ -48,16 +52,37 @@ func (f *metricsFlags) options(address string) (metricsserver.Options, error) {
 	if len(suites) > 0 && minVersion > tls.VersionTLS12 {
 		return metricsserver.Options{}, fmt.Errorf("--tls-cipher-suites: those of TLS 1.3 cannot be chosen: give --tls-min-version=VersionTLS12 too, or remove it")
 	}
+	var certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	if f.directory == "" {
+		if certificate, err = selfSigned(); err != nil {
+			return metricsserver.Options{}, err
+		}
+	}
 	return metricsserver.Options{
 		BindAddress:    address,
 		SecureServing:  true,
 		CertDir:        f.directory,
 		FilterProvider: scrape.Filter,
 		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-			c.MinVersion, c.CipherSuites = minVersion, suites
+			c.MinVersion, c.CipherSuites, c.GetCertificate = minVersion, suites, certificate
 			c.NextProtos = []string{"http/1.1"} // HTTP/2 gives a scraper nothing, and others ways to keep us busy
 		}},
 	}, nil
+}
+
+// selfSigned makes a certificate that lasts for ten years. The metrics server would make one itself, with RSA keys that keep
+// a process that starts busy for up to half a second.
+func selfSigned() (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := certutil.NewSelfSignedCACert(certutil.Config{CommonName: "metallb"}, key)
+	if err != nil {
+		return nil, err
+	}
+	pair := &tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair, nil }, nil
 }
 
 // cipherSuites looks names up, among the secure suites of TLS 1.2.

@@ -16,6 +16,7 @@ func TestMetricsFlags(t *testing.T) {
 		"--tls-min-version=VersionTLS13": "1.3 []",
 		"--tls-min-version=VersionTLS12": "1.2 []",
 		"--tls-min-version=VersionTLS12 --tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "1.2 [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]",
+		"--metrics-cert-dir=/certs":                                                       "1.3 []",
 		"--tls-min-version=VersionTLS11":                                                  "neither VersionTLS12 nor VersionTLS13",
 		"--tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256":                       "give --tls-min-version=VersionTLS12 too",
 		"--tls-min-version=VersionTLS12 --tls-cipher-suites=TLS_AES_128_GCM_SHA256":       "no secure cipher suite of TLS 1.2",
@@ -42,6 +43,9 @@ func TestMetricsFlags(t *testing.T) {
 		config := &tls.Config{} //nolint:gosec // the version is what is tested
 		for _, o := range options.TLSOpts {
 			o(config)
+		}
+		if (config.GetCertificate != nil) != (f.directory == "") {
+			t.Errorf("%s: a certificate of our own: %v", args, config.GetCertificate != nil)
 		}
 		var names []string
 		for _, id := range config.CipherSuites {
