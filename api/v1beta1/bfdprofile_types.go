@@ -24,14 +24,13 @@ type BFDProfileSpec struct {
 	// +optional
 	DetectMultiplier *uint32 `json:"detectMultiplier,omitempty"`
 
-	// EchoInterval is the time between echo packets, in milliseconds. Unset: 50.
+	// EchoInterval is accepted and has no effect, since no echo packets are sent.
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=60000
 	// +optional
 	EchoInterval *uint32 `json:"echoInterval,omitempty"`
 
-	// EchoMode sends packets that the peer's forwarding plane returns (RFC 5880, section 6.4). Not for IPv6 and not over
-	// several hops.
+	// EchoMode is refused: no echo packets are sent (RFC 5880, section 6.4). For fast detection write shorter intervals.
 	// +optional
 	EchoMode *bool `json:"echoMode,omitempty"`
 

@@ -12,6 +12,10 @@ import (
 
 const kindBFDProfile = "BFDProfile"
 
+// noEcho is why there is no echo function (RFC 5880, section 6.4; docs/bfd.md).
+const noEcho = "echo packets are not sent, since what returns them differs from peer to peer and a node's firewall may drop them; sessions run without: " +
+	"remove it, and for fast detection write transmitInterval: 50 and receiveInterval: 50"
+
 // profiles compiles the BFDProfiles. A value out of range is dropped, and the default stands in its place.
 func (c *compiler) profiles(in []v1beta1.BFDProfile) {
 	for i := range in {
@@ -37,13 +41,16 @@ func (c *compiler) profile(in *v1beta1.BFDProfile) *BFDProfile {
 	interval := func(name string, value *uint32, otherwise uint32) time.Duration {
 		return time.Duration(number(name, value, 10, 60000, otherwise)) * time.Millisecond
 	}
+	// What stays is the check: the interval is stored in profiles of old.
+	number("echoInterval", in.Spec.EchoInterval, 10, 60000, 50)
+	if in.Spec.EchoMode != nil && *in.Spec.EchoMode {
+		c.errors(source, field.Forbidden(field.NewPath("spec", "echoMode"), noEcho))
+	}
 	return &BFDProfile{
 		Name:       in.Name,
 		Receive:    interval("receiveInterval", in.Spec.ReceiveInterval, 300),
 		Transmit:   interval("transmitInterval", in.Spec.TransmitInterval, 300),
-		Echo:       interval("echoInterval", in.Spec.EchoInterval, 50),
 		Multiplier: int(number("detectMultiplier", in.Spec.DetectMultiplier, 2, 255, 3)),
-		EchoMode:   in.Spec.EchoMode != nil && *in.Spec.EchoMode,
 		Passive:    in.Spec.PassiveMode != nil && *in.Spec.PassiveMode,
 		MinimumTTL: int(number("minimumTtl", in.Spec.MinimumTTL, 1, 254, 254)),
 	}

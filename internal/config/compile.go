@@ -28,7 +28,6 @@ func compile(in Input, youngest Source) (*Config, []Problem) {
 	peers := c.peers(&in)
 	c.l2(in.L2Advertisements)
 	c.routes(in.BGPAdvertisements)
-	c.echoes(peers)
 	c.unannounced()
 	c.surroundings(in.Nodes)
 

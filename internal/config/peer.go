@@ -191,21 +191,9 @@ func (c *compiler) watched(source Source, at *field.Path, name string, p *Peer) 
 	if name == "" {
 		return
 	}
-	profile := c.bfd[name]
-	switch {
-	case profile == nil:
+	if p.BFD = c.bfd[name]; p.BFD == nil {
 		c.warnings(source, missing(at, name, "there is no BFDProfile of this name, so the session runs without BFD until it is there", c.bfdNames, "create the BFDProfile"))
-		return
-	case profile.EchoMode && p.Address.Is6():
-		c.errors(source, field.Invalid(at, name, "this profile has echoMode, which is for IPv4 only, so the session runs without BFD: write the name of a profile without echoMode"))
-		return
-	case profile.EchoMode && p.MultiHop:
-		c.errors(source, field.Invalid(at, name, "this profile has echoMode, which does not work over several hops (RFC 5883), so the session runs without BFD: write the name of a profile without echoMode, or remove ebgpMultiHop"))
-		return
-	case profile.EchoMode && p.Interface != "":
-		c.warnings(source, field.Invalid(at, name, "this profile has echoMode, which is for IPv4 only, and over an interface the session is an IPv6 one: write the name of a profile without echoMode"))
 	}
-	p.BFD = profile
 }
 
 // passwordText checks what the specification says about the password. No error has it in it.

@@ -64,7 +64,7 @@ func TestPeerIsCompiled(t *testing.T) {
 
 func TestBFDProfileIsCompiled(t *testing.T) {
 	peer := object(kindBGPPeer, "r", "myASN: 64512, peerASN: 64513, peerAddress: 203.0.113.1, bfdProfile: p")
-	defaults := BFDProfile{Name: "p", Receive: 300 * time.Millisecond, Transmit: 300 * time.Millisecond, Echo: 50 * time.Millisecond, Multiplier: 3, MinimumTTL: 254}
+	defaults := BFDProfile{Name: "p", Receive: 300 * time.Millisecond, Transmit: 300 * time.Millisecond, Multiplier: 3, MinimumTTL: 254}
 	for name, tt := range map[string]struct {
 		spec string
 		want BFDProfile
@@ -72,15 +72,17 @@ func TestBFDProfileIsCompiled(t *testing.T) {
 	}{
 		"nothing written": {"", defaults, []string{}},
 		"everything": {
-			"receiveInterval: 10, transmitInterval: 60000, echoInterval: 20, detectMultiplier: 2, echoMode: true, passiveMode: true, minimumTtl: 1",
-			BFDProfile{"p", 10 * time.Millisecond, time.Minute, 20 * time.Millisecond, 2, true, true, 1}, []string{},
+			"receiveInterval: 10, transmitInterval: 60000, echoInterval: 20, detectMultiplier: 2, passiveMode: true, minimumTtl: 1",
+			BFDProfile{"p", 10 * time.Millisecond, time.Minute, 2, true, 1}, []string{},
 		},
+		"no echo":                               {"echoInterval: 20, echoMode: false", defaults, []string{}},
+		"echo is refused, the rest of it stays": {"echoMode: true", defaults, []string{"E BFDProfile p: spec.echoMode: Forbidden: " + noEcho}},
 		"out of range is as if it were not there": {
 			"receiveInterval: 9, transmitInterval: 60001, echoInterval: 0, detectMultiplier: 1, minimumTtl: 255", defaults,
 			[]string{
+				`E BFDProfile p: spec.echoInterval: Invalid value: 0: write a number from 10 to 60000; unset it is 50`,
 				`E BFDProfile p: spec.receiveInterval: Invalid value: 9: write a number from 10 to 60000; unset it is 300`,
 				`E BFDProfile p: spec.transmitInterval: Invalid value: 60001: write a number from 10 to 60000; unset it is 300`,
-				`E BFDProfile p: spec.echoInterval: Invalid value: 0: write a number from 10 to 60000; unset it is 50`,
 				`E BFDProfile p: spec.detectMultiplier: Invalid value: 1: write a number from 2 to 255; unset it is 3`,
 				`E BFDProfile p: spec.minimumTtl: Invalid value: 255: write a number from 1 to 254; unset it is 254`,
 			},
@@ -149,15 +151,12 @@ func TestPeersThatAreWrong(t *testing.T) {
 		"an expression said twice":  {fine + ", nodeSelectors: [{matchExpressions: [{key: a, operator: Exists}, {key: a, operator: Exists}]}]", []string{`E nodeSelectors[0].matchExpressions[1]: Duplicate value: "a Exists": is in the list already: remove one of the two`}, true},
 		"a selector that is none":   {fine + ", nodeSelectors: [{matchExpressions: [{key: a, operator: Like}]}]", []string{`E nodeSelectors[0].matchExpressions[0].operator: Unsupported value: "Like": supported values: "In", "NotIn", "Exists", "DoesNotExist"`}, true},
 		"an unknown BFD profile":    {fine + ", bfdProfile: fsat", []string{`W bfdProfile: Not found: "fsat": there is no BFDProfile of this name, so the session runs without BFD until it is there: write one of echo, fast, or create the BFDProfile`}, true},
-		"echoes over IPv6":          {"myASN: 1, peerASN: 2, peerAddress: 2001:db8::1, bfdProfile: echo", []string{`E bfdProfile: Invalid value: "echo": this profile has echoMode, which is for IPv4 only, so the session runs without BFD: write the name of a profile without echoMode`}, true},
-		"echoes over an interface":  {"myASN: 1, peerASN: 2, interface: eth0, bfdProfile: echo", []string{`W bfdProfile: Invalid value: "echo": this profile has echoMode, which is for IPv4 only, and over an interface the session is an IPv6 one: write the name of a profile without echoMode`}, true},
-		"echoes over several hops":  {fine + ", ebgpMultiHop: true, bfdProfile: echo", []string{`E bfdProfile: Invalid value: "echo": this profile has echoMode, which does not work over several hops (RFC 5883), so the session runs without BFD: write the name of a profile without echoMode, or remove ebgpMultiHop`}, true},
 		"disableMP":                 {fine + ", disableMP: true", []string{"W disableMP: Invalid value: true: has no effect: remove it"}, true},
 		"a namespace alone":         {fine + ", passwordSecret: {namespace: x}", []string{"W passwordSecret.name: Required value: the namespace alone has no effect: write the name of the Secret"}, true},
 		"a Secret elsewhere":        {fine + ", passwordSecret: {namespace: x, name: y}", []string{`W passwordSecret.namespace: Invalid value: "x": has no effect: the Secret is read from the peer's own namespace metallb-system: put it there and remove this`}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			profiles := join(object(kindBFDProfile, "fast", ""), object(kindBFDProfile, "echo", "echoMode: true"))
+			profiles := join(object(kindBFDProfile, "fast", ""), object(kindBFDProfile, "echo", ""))
 			c, problems := Compile(decode(t, join(profiles, object(kindBGPPeer, "r", tt.spec))))
 			want := []string{}
 			for _, w := range tt.want {

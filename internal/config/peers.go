@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net/netip"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -51,32 +50,4 @@ func (c *compiler) clash(older, younger *peerDraft) *field.Error {
 	default:
 		return nil
 	}
-}
-
-// echoes warns of peers whose path is watched by IPv4 packets while they are told of IPv6 routes.
-func (c *compiler) echoes(peers []*peerDraft) {
-	for _, p := range peers {
-		if p.peer.BFD == nil || !p.peer.BFD.EchoMode || p.peer.Address == (netip.Addr{}) {
-			continue
-		}
-		if d := c.sixTo(p); d != nil {
-			c.warnings(p.source, field.Invalid(field.NewPath("spec", "bfdProfile"), p.peer.BFD.Name,
-				fmt.Sprintf("this profile has echoMode, which is for IPv4 only, and the peer is told of IPv6 addresses of %s %s, whose path nothing watches: write the name of a profile without echoMode", d.pool.Source.Kind, d.pool.Source.Name)))
-		}
-	}
-}
-
-// sixTo returns a pool with IPv6 addresses that the peer is told of.
-func (c *compiler) sixTo(p *peerDraft) *draft {
-	for _, d := range c.pools {
-		if d.widest6.length == 0 {
-			continue
-		}
-		for _, r := range d.routes {
-			if meet(r.adv.Peers, []string{p.peer.Name}) && c.nodes.share(r.nodes, p.nodes) {
-				return d
-			}
-		}
-	}
-	return nil
 }

@@ -83,9 +83,9 @@ func TestReview(t *testing.T) {
 			`W BGPAdvertisement bgp: spec.peers[0]: Not found: "router": there is no BGPPeer of this name, so it is not told: create the BGPPeer`,
 			"W IPAddressPool six: spec.addresses: Required value: a BGPPeer: there is none, and this pool is announced by BGP only, so its addresses are given to Services but no router is told. Create a BGPPeer for each router",
 		}},
-		"a BFD profile in use is deleted":        {"", "BFDProfile fast", []string{"E metadata.name: Forbidden: is in use by BGPPeer router (spec.bfdProfile): change that first"}},
-		"a BFD profile that nobody uses":         {long(kindBFDProfile, "slow", ""), "BFDProfile slow", []string{}},
-		"a BFD profile starts to echo over IPv6": {long(kindBGPPeer, "six", "myASN: 64512, peerASN: 2, peerAddress: '2001:db8:1::1', bfdProfile: fast"), long(kindBFDProfile, "fast", "echoMode: true"), []string{`E spec: Forbidden: would break BGPPeer six: spec.bfdProfile: Invalid value: "fast": this profile has echoMode, which is for IPv4 only, so the session runs without BFD: write the name of a profile without echoMode`, `W BGPPeer router: spec.bfdProfile: Invalid value: "fast": this profile has echoMode, which is for IPv4 only, and the peer is told of IPv6 addresses of IPAddressPool six, whose path nothing watches: write the name of a profile without echoMode`}},
+		"a BFD profile in use is deleted": {"", "BFDProfile fast", []string{"E metadata.name: Forbidden: is in use by BGPPeer router (spec.bfdProfile): change that first"}},
+		"a BFD profile that nobody uses":  {long(kindBFDProfile, "slow", ""), "BFDProfile slow", []string{}},
+		"a BFD profile starts to echo":    {long(kindBGPPeer, "six", "myASN: 64512, peerASN: 2, peerAddress: '2001:db8:1::1', bfdProfile: fast"), long(kindBFDProfile, "fast", "echoMode: true"), []string{"E spec.echoMode: Forbidden: " + noEcho}},
 		"a Community in use is deleted": {"", "Community names", []string{
 			`E metadata.name: Forbidden: the alias "blackhole" is in use by AddressPool old (spec.bgpAdvertisements[0].communities[0]): change that first`,
 			`E metadata.name: Forbidden: the alias "wide" is in use by BGPAdvertisement bgp (spec.communities[0]): change that first`,

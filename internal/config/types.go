@@ -162,12 +162,12 @@ type DynamicASN string
 type BFDProfile struct {
 	// Name of the resource.
 	Name string
-	// Receive, Transmit and Echo are the intervals between packets.
-	Receive, Transmit, Echo time.Duration
+	// Receive and Transmit are the intervals between packets.
+	Receive, Transmit time.Duration
 	// Multiplier is the number of packets that may be missed.
 	Multiplier int
-	// EchoMode and Passive as in RFC 5880, sections 6.4 and 6.1.
-	EchoMode, Passive bool
+	// Passive as in RFC 5880, section 6.1.
+	Passive bool
 	// MinimumTTL of multihop packets.
 	MinimumTTL int
 }

@@ -110,6 +110,10 @@ func (r *reader) profile(cfg *Configuration, v value) {
 		EchoMode:         r.boolean(f["echo-mode"]),
 		PassiveMode:      r.boolean(f["passive-mode"]),
 	}
+	if p.EchoMode != nil && *p.EchoMode {
+		p.EchoMode = nil
+		r.warnf(f["echo-mode"], "is not supported, so sessions run without echo packets: remove it, and for fast detection write transmit-interval: 50 and receive-interval: 50")
+	}
 	p.Name, _ = r.scalar(r.required(v, f, "name", "write the name by which peers find the profile"), "write a name")
 	if p.Name == "" {
 		r.emptyName(f["name"])

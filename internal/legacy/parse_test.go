@@ -184,13 +184,14 @@ var problems = map[string]struct{ text, want string }{
 	"a wrong alias that is used is one error": {"bgp-communities:\n  a: b\n" + bgp + "communities: [a]\n", `Error: line 2: bgp-communities.a: "b" is not a community: write two numbers, as in 64512:100 (RFC 1997), or three after large:, as in large:64512:1:2 (RFC 8092)`},
 
 	// bfd-profiles.
-	"a profile without a name": {"bfd-profiles:\n- echo-mode: true\n", "Error: line 2: bfd-profiles[0].name: is missing: write the name by which peers find the profile"},
+	"a profile without a name": {"bfd-profiles:\n- passive-mode: true\n", "Error: line 2: bfd-profiles[0].name: is missing: write the name by which peers find the profile"},
 	"a profile twice":          {"bfd-profiles:\n- name: a\n- name: a\n", `Error: line 3: bfd-profiles[1].name: "a" is the name of bfd-profiles[0] already (line 2): give it another one`},
 	"receive-interval":         {"bfd-profiles:\n- name: a\n  receive-interval: 9\n", `Error: line 3: bfd-profiles[0].receive-interval: "9" is not a whole number from 10 to 60000: write for instance 300`},
 	"transmit-interval":        {"bfd-profiles:\n- name: a\n  transmit-interval: 60001\n", `Error: line 3: bfd-profiles[0].transmit-interval: "60001" is not a whole number from 10 to 60000: write for instance 300`},
 	"detect-multiplier":        {"bfd-profiles:\n- name: a\n  detect-multiplier: 1\n", `Error: line 3: bfd-profiles[0].detect-multiplier: "1" is not a whole number from 2 to 255: write for instance 3`},
 	"echo-interval":            {"bfd-profiles:\n- name: a\n  echo-interval: 50ms\n", `Error: line 3: bfd-profiles[0].echo-interval: "50ms" is not a whole number from 10 to 60000: write for instance 50`},
 	"minimum-ttl":              {"bfd-profiles:\n- name: a\n  minimum-ttl: 255\n", `Error: line 3: bfd-profiles[0].minimum-ttl: "255" is not a whole number from 1 to 254: write for instance 254`},
+	"echo-mode on":             {"bfd-profiles:\n- name: a\n  echo-mode: on\n", "Warning: line 3: bfd-profiles[0].echo-mode: is not supported, so sessions run without echo packets: remove it, and for fast detection write transmit-interval: 50 and receive-interval: 50"},
 	"echo-mode":                {"bfd-profiles:\n- name: a\n  echo-mode: 2\n", `Error: line 3: bfd-profiles[0].echo-mode: "2" is neither true nor false: write one of the two`},
 	"passive-mode":             {"bfd-profiles:\n- name: a\n  passive-mode: []\n", "Error: line 3: bfd-profiles[0].passive-mode: is a list: write true or false"},
 
