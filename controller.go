@@ -116,7 +116,8 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		}
 		restConfig.Wrap(lease.Fence)
 	}
-	recorder, stop, err := newRecorder(ctx, restConfig, scheme, corev1.EventSource{Component: service.Component})
+	reconciler := &service.Reconciler{Namespace: namespace, Class: f.class}
+	recorder, stop, err := newRecorder(ctx, restConfig, scheme, corev1.EventSource{Component: service.Component}, reconciler.AfterServices)
 	if err != nil {
 		return err
 	}
@@ -133,7 +134,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	if err != nil {
 		return err
 	}
-	reconciler := &service.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Namespace: namespace, Class: f.class, State: state}
+	reconciler.Client, reconciler.Live, reconciler.Recorder, reconciler.State = mgr.GetClient(), mgr.GetAPIReader(), recorder, state
 	belongings.Client = mgr.GetClient()
 	if err := errors.Join(
 		reconciler.SetupWithManager(mgr),
@@ -206,8 +207,8 @@ func metricsAddress(host string, port int) string {
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-// newRecorder makes a recorder of events that come from the source, and what ends it.
-func newRecorder(ctx context.Context, restConfig *rest.Config, scheme *kruntime.Scheme, source corev1.EventSource) (record.EventRecorder, func(), error) {
+// newRecorder makes a recorder of events that come from the source, and what ends it. Events go the ways given, if any.
+func newRecorder(ctx context.Context, restConfig *rest.Config, scheme *kruntime.Scheme, source corev1.EventSource, by ...func(record.EventSink) record.EventSink) (record.EventRecorder, func(), error) {
 	restConfig = rest.CopyConfig(restConfig)
 	restConfig.ContentType, restConfig.AcceptContentTypes = kruntime.ContentTypeProtobuf, kruntime.ContentTypeProtobuf // there may be very many
 	events, err := typedcorev1.NewForConfig(restConfig)
@@ -215,6 +216,10 @@ func newRecorder(ctx context.Context, restConfig *rest.Config, scheme *kruntime.
 		return nil, nil, err
 	}
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: events.Events("")})
+	var sink record.EventSink = &typedcorev1.EventSinkImpl{Interface: events.Events("")}
+	for _, way := range by {
+		sink = way(sink)
+	}
+	broadcaster.StartRecordingToSink(sink)
 	return broadcaster.NewRecorder(scheme, source), broadcaster.Shutdown, nil
 }

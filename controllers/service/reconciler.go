@@ -54,6 +54,8 @@ type Reconciler struct {
 	alloc  *ipam.Allocator
 	config *config.Config
 	queue  func(ipam.Key)
+	// waiting is how many Services are in the queue; nil: there is none yet.
+	waiting func() int
 }
 
 // Reconcile brings one Service's status in line with what it asks for.

@@ -96,6 +96,7 @@ func logConstructor(log logr.Logger) func(*reconcile.Request) logr.Logger {
 func (r *Reconciler) takeQueue(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.waiting = queue.Len
 	r.queue = func(key ipam.Key) {
 		queue.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: key.Namespace, Name: key.Name}})
 	}
