@@ -38,6 +38,8 @@ var rules = map[string]rule{
 	"internal/l2/iface":     {may: []string{module + "internal/l2", "github.com/vishvananda/netlink", "golang.org/x/sys"}, mayNot: kube},
 	"internal/bgp":          {mayNot: slices.Concat(kube, linux)}, // log/slog is for the password that does not show itself
 	"internal/bfd":          {mayNot: slices.Concat(stdIO, kube, linux)},
+	"internal/bfd/udp":      {may: []string{module + "internal/bfd", "golang.org/x/net", "golang.org/x/sys"}, mayNot: slices.Concat(kube, linux)},
+	"internal/bfd/bfdtest":  {may: []string{module + "internal/bfd"}, mayNot: slices.Concat(kube, linux)},
 	"internal/config":       {may: append([]string{module + "api", module + "internal/ipam", module + "internal/bgp"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/lbservice":    {may: append([]string{module + "internal/ipam", module + "internal/announce"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/announce": {

@@ -15,7 +15,7 @@ type Snapshot struct {
 // Snapshot returns the session's snapshot; false if the session is not Up.
 func (s *Session) Snapshot() (Snapshot, bool) {
 	return Snapshot{
-		Discriminator: s.local, Remote: s.Status().Remote,
+		Discriminator: s.local, Remote: s.Remote(),
 		DesiredTx: s.desiredTx, UsedTx: s.usedTx, RequiredRx: s.requiredRx, UsedRx: s.usedRx,
 		Since: s.since, Received: s.received, Sent: s.sent, Ups: s.ups, Downs: s.downs,
 	}, s.state == Up

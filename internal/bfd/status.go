@@ -41,13 +41,18 @@ type Remote struct {
 func (s *Session) Status() Status {
 	return Status{
 		State: s.state, Since: s.since, Diagnostic: s.localDiag, LastDown: s.lastDown, LastDownDiagnostic: s.lastDownDiag,
-		Discriminator: s.local,
-		Remote: Remote{
-			State: s.remoteState, Diagnostic: s.remoteDiag, Discriminator: s.remote, ControlPlaneIndependent: s.remoteIndependent,
-			Demand: s.remoteDemand, Multiplier: s.remoteMultiplier, DesiredMinTx: s.remoteTx, RequiredMinRx: s.remoteMinRx,
-		},
+		Discriminator:    s.local,
+		Remote:           s.Remote(),
 		TransmitInterval: s.interval(), DetectionTime: s.detectionTime(), Polling: s.poll == polling,
 		Received: s.received, Sent: s.sent, Ups: s.ups, Downs: s.downs,
+	}
+}
+
+// Remote returns what the peer says of itself.
+func (s *Session) Remote() Remote {
+	return Remote{
+		State: s.remoteState, Diagnostic: s.remoteDiag, Discriminator: s.remote, ControlPlaneIndependent: s.remoteIndependent,
+		Demand: s.remoteDemand, Multiplier: s.remoteMultiplier, DesiredMinTx: s.remoteTx, RequiredMinRx: s.remoteMinRx,
 	}
 }
 

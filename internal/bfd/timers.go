@@ -116,11 +116,12 @@ func (s *Session) expire(now time.Time) Output {
 	return Output{}
 }
 
-// Excuse puts a detection that is due off by the time that this process was late itself, one interval of the peer at most
-// and once for each silence: packets that came meanwhile may still be on their way through the kernel. It says whether it
-// did; if not, there was nothing to excuse any more.
-func (s *Session) Excuse(late time.Duration, now time.Time) bool {
-	if s.excused || late <= 0 || s.detectAt.IsZero() || now.Before(s.detectAt) {
+// Excuse puts a detection that is due off by the time that this process is late with it, one interval of the peer at most
+// and once for each silence: packets that came meanwhile may still be on their way through the kernel. To be late by no
+// more than the tolerance is no excuse. It says whether it did.
+func (s *Session) Excuse(tolerance time.Duration, now time.Time) bool {
+	late := now.Sub(s.detectAt)
+	if s.excused || s.detectAt.IsZero() || late <= tolerance {
 		return false
 	}
 	s.excused = true
