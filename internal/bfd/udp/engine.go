@@ -112,7 +112,7 @@ func canonical(w Session) (Session, error) {
 	default:
 		return w, nil
 	}
-	return w, fmt.Errorf("BFD session %s: %s", w.Key, problem)
+	return w, fmt.Errorf("BFD session %s: %s", w.Name(), problem)
 }
 
 // apply makes the desired sessions those that run, as far as they can.
@@ -122,7 +122,7 @@ func (e *engine) apply(desired []Session, now time.Time) ([]Status, error) {
 	for _, w := range desired {
 		w, err := canonical(w)
 		if err == nil && wanted[w.Key] {
-			err = fmt.Errorf("BFD session %s is there twice", w.Key)
+			err = fmt.Errorf("BFD session %s is there twice", w.Name())
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -186,7 +186,7 @@ func (e *engine) begin(s *session, now time.Time) {
 
 func (e *engine) tryBegin(s *session, now time.Time) error {
 	if err := e.listen(kindOf(s.want.Key)); err != nil {
-		return fmt.Errorf("BFD session %s: %w", s.want.Key, err)
+		return fmt.Errorf("BFD session %s: %w", s.want.Name(), err)
 	}
 	if e.place != owner {
 		return nil
@@ -197,7 +197,7 @@ func (e *engine) tryBegin(s *session, now time.Time) error {
 		err = e.locate(s)
 	}
 	if err != nil {
-		return fmt.Errorf("BFD session %s: %w", s.want.Key, err)
+		return fmt.Errorf("BFD session %s: %w", s.want.Name(), err)
 	}
 	if from, ok := e.inherited.take(s.want.Key); ok && e.byNumber[from.Discriminator] == nil {
 		machine, out := bfd.Resume(from, s.want.Settings, mathrand.Float64, now)

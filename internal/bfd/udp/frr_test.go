@@ -36,7 +36,7 @@ func TestWithFRR(t *testing.T) {
 	f, s, sessions := withFRR(t)
 	for _, st := range s.Status() {
 		if st.DetectionTime != 7*200*time.Millisecond || st.TransmitInterval != 200*time.Millisecond || st.Remote.Multiplier != 7 {
-			t.Errorf("%s: detection %v, transmit %v, remote %+v", st.Key, st.DetectionTime, st.TransmitInterval, st.Remote)
+			t.Errorf("%s: detection %v, transmit %v, remote %+v", st.Name(), st.DetectionTime, st.TransmitInterval, st.Remote)
 		}
 	}
 
@@ -63,7 +63,7 @@ func TestWithFRR(t *testing.T) {
 	t.Run("nothing was reset", func(t *testing.T) {
 		for _, st := range s.Status() {
 			if st.Ups != 1 || st.Downs != 0 || st.State != bfd.Up {
-				t.Errorf("%s: %d ups, %d downs", st.Key, st.Ups, st.Downs)
+				t.Errorf("%s: %d ups, %d downs", st.Name(), st.Ups, st.Downs)
 			}
 		}
 		if n := f.counter(t, "session-down"); n != 0 {

@@ -40,7 +40,8 @@ type Key struct {
 	VRF string
 }
 
-func (k Key) String() string {
+// Name is the session in words.
+func (k Key) Name() string {
 	text := k.Peer.String()
 	if k.Local.IsValid() {
 		text = k.Local.WithZone("").String() + "-" + text
