@@ -53,6 +53,7 @@ var rules = map[string]rule{
 	"internal/rollout":           {may: append([]string{module + "api", module + "internal/render"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/scrape":            {may: append([]string{"github.com/go-logr"}, kube...), mayNot: linux},
 	"bench":                      {mayNot: slices.Concat(kube, linux)},
+	"bench/bfd":                  {may: []string{module + "bench", module + "internal/bfd"}, mayNot: slices.Concat(kube, linux)},
 	"bench/addresses":            {may: []string{module + "api", module + "bench", module + "controllers/service", module + "controllers/configuration", module + "internal/ipam", module + "internal/lbservice", module + "internal/testenv", "github.com/go-logr", "k8s.io", "sigs.k8s.io"}, mayNot: linux},
 	"charts":                     {mayNot: linux}, // tests only
 	"config/crd":                 {mayNot: slices.Concat(kube, linux)},

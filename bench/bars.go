@@ -2,6 +2,8 @@
 // a folder below; every bar stands in this file.
 package bench
 
+import "fmt"
+
 // Measure names what is measured. Its unit is part of the name.
 type Measure string
 
@@ -56,4 +58,40 @@ var Addresses = []Bar{
 	{PeakRSS, 10000, 120},
 	{AllocatorFill, 0, 100},
 	{AllocatorExhausted, 0, 1000},
+}
+
+// What the command bfd measures: a process that has BFD sessions and nothing else, at 100 ms in both directions.
+
+// SessionsCPU is what so many sessions take of the processor.
+func SessionsCPU(n int) Measure {
+	return Measure(fmt.Sprintf("%d BFD sessions at 100 ms: %% of a core", n))
+}
+
+// SessionsRSS is the memory of a process with so many sessions.
+func SessionsRSS(n int) Measure { return Measure(fmt.Sprintf("%d BFD sessions: RSS, MiB", n)) }
+
+// What the suite test/e2e/bfd measures on the lab, in one run with the same case between two FRR.
+const (
+	// DetectionOverFRR: from the silent cut of a cable to the Down that the program sees, less what FRR takes until it logs
+	// its own; of the medians.
+	DetectionOverFRR Measure = "BFD: detection less that between two FRR, ms"
+	// DetectionWorst100: the slowest of all cuts at 100 ms x 3.
+	DetectionWorst100 Measure = "BFD: worst detection at 100 ms x 3, ms"
+	// FalseDowns300: Downs of sessions at 300 ms x 3 while ordinary pods saturate the node.
+	FalseDowns300 Measure = "BFD: false Downs at 300 ms x 3 on a saturated node"
+)
+
+// BFD are the bars of the command bfd and of the suite test/e2e/bfd.
+var BFD = []Bar{
+	{SessionsCPU(1), 0, 2},
+	{SessionsCPU(10), 0, 5},
+	{SessionsCPU(100), 0, 15},
+	{SessionsCPU(500), 0, 30},
+	{SessionsRSS(1), 0, 10},
+	{SessionsRSS(10), 0, 10},
+	{SessionsRSS(100), 0, 12},
+	{SessionsRSS(500), 0, 20},
+	{DetectionOverFRR, 0, 50},
+	{DetectionWorst100, 0, 500},
+	{FalseDowns300, 0, 0},
 }

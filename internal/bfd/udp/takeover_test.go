@@ -1,6 +1,7 @@
 package udp_test
 
 import (
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -104,6 +105,44 @@ func TestTakeoverOfOtherSessions(t *testing.T) {
 	for _, c := range peer.Changes() {
 		if c.Change.Failed {
 			t.Errorf("%+v", c.Change)
+		}
+	}
+}
+
+// TestAStoppedProcess: a process that is stopped for several Detection Times, and whose peer is patient, finds packets in
+// its sockets when it goes on, and judges nobody.
+func TestAStoppedProcess(t *testing.T) {
+	h := lan(t)
+	peer, _ := spawn(t, h)
+	us, cmd := spawn(t, nil)
+	var here, there []udp.Session
+	for _, at := range [][2]netip.Addr{{us4, peer4}, {us6, peer6}} {
+		patient := session(at[1], at[0])
+		patient.Multiplier = 200 // as long as the peer waits for this end: 20 s
+		here, there = append(here, patient), append(there, session(at[0], at[1]))
+	}
+	for i := range there {
+		there[i].Multiplier = 3
+	}
+	ask(t, peer, bfdtest.Request{Op: "Sync", Sessions: there})
+	ask(t, us, bfdtest.Request{Op: "Sync", Sessions: here})
+	for _, s := range all(t, "both are Up", statuses(t, us), settled) {
+		if s.DetectionTime != 300*time.Millisecond {
+			t.Errorf("%+v", s)
+		}
+	}
+	for range 3 {
+		if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range statuses(t, us)() {
+			if !isUp(s) || s.Downs != 0 {
+				t.Errorf("%+v", s)
+			}
 		}
 	}
 }
