@@ -33,6 +33,7 @@ import (
 	"metallb.io/operator/internal/l2/iface"
 	"metallb.io/operator/internal/l2/ndp"
 	"metallb.io/operator/internal/lbservice"
+	"metallb.io/operator/speaker/heartbeat"
 	"metallb.io/operator/speaker/members"
 	"metallb.io/operator/speaker/node"
 )
@@ -47,6 +48,7 @@ type speakerFlags struct {
 	ignoreExcludeLabel                    bool
 	metrics                               metricsFlags
 	timing                                members.Timing
+	heartbeat                             time.Duration
 }
 
 func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger) error {
@@ -68,6 +70,7 @@ func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger
 	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "", "address of /metrics; by default all")
 	f.metrics.declare(fs)
 	fs.StringVar(&f.excludeInterfaces, "exclude-interfaces", "", "network interfaces on which nothing is announced, besides those of containers and virtual machines: names, or regular expressions that begin with ^, with commas between")
+	fs.DurationVar(&f.heartbeat, "heartbeat-interval", heartbeat.DefaultInterval, "time between two heartbeats to a neighbour, UDP port 3784; three that are missed are silence; 0: no heartbeats")
 	fs.DurationVar(&f.timing.ProbeInterval, "ml-probe-interval", members.DefaultTiming.ProbeInterval, "time between two looks at another speaker")
 	fs.DurationVar(&f.timing.ProbeTimeout, "ml-probe-timeout", 0, "how long its answer may take before it is asked for by other ways; by default half of --ml-probe-interval")
 	fs.IntVar(&f.timing.SuspicionMultiplier, "ml-suspicion-multiplier", members.DefaultTiming.SuspicionMultiplier, "for how many times --ml-probe-interval a speaker that does not answer can speak up before it counts as gone")
@@ -97,6 +100,9 @@ func (f *speakerFlags) check() (gossip netip.AddrPort, pods labels.Selector, err
 	}
 	if err := f.timing.Check(); err != nil {
 		errs = append(errs, fmt.Errorf("--ml-probe-interval, --ml-probe-timeout, --ml-suspicion-multiplier: %w", err))
+	}
+	if err := heartbeat.Check(f.heartbeat); err != nil {
+		errs = append(errs, fmt.Errorf("--heartbeat-interval: %w", err))
 	}
 	pods, err = labels.Parse(f.gossipLabels)
 	if err != nil {
@@ -160,9 +166,13 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	defer ipv4.Close()
 	defer ipv6.Close()
 	secret := filepath.Join(f.secretAt, "secretkey")
-	group, err := join(ctx, members.Config{
-		Node: f.nodeName, Instance: f.podName, Address: gossip, Secret: readSecret(secret, log), Timing: f.timing, Log: log,
-	})
+	member := members.Config{Node: f.nodeName, Instance: f.podName, Address: gossip, Secret: readSecret(secret, log), Timing: f.timing, Log: log}
+	if f.heartbeat > 0 {
+		beats := heartbeat.New(gossip.Addr(), f.heartbeat, log)
+		defer beats.Close()
+		member.Heartbeats = beats
+	}
+	group, err := join(ctx, member)
 	if err != nil {
 		return err
 	}

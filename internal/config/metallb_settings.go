@@ -99,6 +99,11 @@ const defaultProbeInterval = 300 * time.Millisecond
 
 func memberlist(at *field.Path, in *v1beta1.MemberlistConfig) field.ErrorList {
 	var errs field.ErrorList
+	if in.HeartbeatInterval != nil {
+		if beat := in.HeartbeatInterval.Duration; beat != 0 && (beat < 50*time.Millisecond || beat > 10*time.Second) {
+			errs = append(errs, field.Invalid(at.Child("heartbeatInterval"), beat.String(), "is no heartbeat interval: write a time from 50ms to 10s, for instance 150ms, or 0s for none"))
+		}
+	}
 	interval := defaultProbeInterval
 	if in.ProbeInterval != nil {
 		if interval = in.ProbeInterval.Duration; interval < 100*time.Millisecond || interval > 10*time.Second {

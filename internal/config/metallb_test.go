@@ -62,16 +62,17 @@ func TestReviewMetalLB(t *testing.T) {
 			`E spec.loadBalancerClass: Invalid value: "a/b/c": a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')`,
 		}},
 		"settings, well written": {"controllerConfig: {replicas: 5}, speakerConfig: {updateStrategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 100%, maxUnavailable: 0}}}, " +
-			"excludeInterfaces: [eth1, wlan0.5, '^wg.*', '^eth[34]$', '^en[a-z0-9]+\\.7$'], memberlist: {probeInterval: 10s, probeTimeout: 20ms, suspicionMultiplier: 20}, " +
+			"excludeInterfaces: [eth1, wlan0.5, '^wg.*', '^eth[34]$', '^en[a-z0-9]+\\.7$'], memberlist: {heartbeatInterval: 0s, probeInterval: 10s, probeTimeout: 20ms, suspicionMultiplier: 20}, " +
 			"metrics: {port: 0, tlsMinVersion: VersionTLS12, tlsCipherSuites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]}", []string{}},
 		"settings, everything at once": {"controllerConfig: {replicas: 0}, speakerConfig: {updateStrategy: {rollingUpdate: {maxSurge: -1, maxUnavailable: x}}}, excludeInterfaces: ['^(', '^.+', a, a], " +
-			"memberlist: {probeInterval: 1ms, probeTimeout: 1ms, suspicionMultiplier: 21}, metrics: {port: 17472, tlsCipherSuites: [x]}", []string{
+			"memberlist: {heartbeatInterval: 1ms, probeInterval: 1ms, probeTimeout: 1ms, suspicionMultiplier: 21}, metrics: {port: 17472, tlsCipherSuites: [x]}", []string{
 			"E spec.controllerConfig.replicas: Invalid value: 0: write a number from 1 to 5",
 			`E spec.speakerConfig.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: "x": is neither a number nor a share: write 1 or more, or for instance 10%`,
 			`E spec.speakerConfig.updateStrategy.rollingUpdate.maxSurge: Invalid value: "-1": is neither a number nor a share: write 1 or more, or for instance 10%`,
 			`E spec.excludeInterfaces[0]: Invalid value: "^(": is neither the name of an interface nor a pattern: write a name such as eth1, or a pattern that begins with ^, such as ^eth[34]$ or ^wg.*`,
 			`E spec.excludeInterfaces[1]: Invalid value: "^.+": would exclude every interface: name those to exclude, or announce nothing by having no L2Advertisement`,
 			`E spec.excludeInterfaces[3]: Duplicate value: "a"`,
+			`E spec.memberlist.heartbeatInterval: Invalid value: "1ms": is no heartbeat interval: write a time from 50ms to 10s, for instance 150ms, or 0s for none`,
 			`E spec.memberlist.probeInterval: Invalid value: "1ms": is no probe interval: write a time from 100ms to 10s, for instance 300ms`,
 			`E spec.memberlist.probeTimeout: Invalid value: "1ms": is no probe timeout: write a time from 20ms that is less than probeInterval, for instance 150ms`,
 			`E spec.memberlist.suspicionMultiplier: Invalid value: 21: write a number from 2 to 20`,

@@ -120,6 +120,9 @@ func (r renderer) speakerArgs() []string {
 	if gossip == nil {
 		return args
 	}
+	if gossip.HeartbeatInterval != nil {
+		args = append(args, "--heartbeat-interval="+gossip.HeartbeatInterval.Duration.String())
+	}
 	if gossip.ProbeInterval != nil {
 		args = append(args, "--ml-probe-interval="+gossip.ProbeInterval.Duration.String())
 	}

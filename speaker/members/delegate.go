@@ -5,8 +5,11 @@ import (
 	"context"
 	"log"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -22,7 +25,13 @@ func (d delegate) NotifyUpdate(n *memberlist.Node) { d.set(n) }
 func (d delegate) NotifyLeave(n *memberlist.Node) {
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
+	k := d.m.known[n.Name]
 	delete(d.m.known, n.Name)
+	delete(d.m.silence.theirs, n.Name)
+	if !slices.ContainsFunc(slices.Collect(maps.Values(d.m.known)), func(other known) bool { return other.node == k.node }) {
+		d.m.silence.forgive(k.node) // there is nobody to speak of
+		d.m.silence.lost[k.node] = k.address
+	}
 	d.m.config.Log.Info("member gone", "member", n.Name)
 	d.news()
 }
@@ -53,8 +62,10 @@ func (d delegate) NodeMeta(int) []byte {
 	return d.m.own.encode()
 }
 
+// NotifyMsg is given what another member says to all.
+func (d delegate) NotifyMsg(b []byte) { d.m.listenTo(b, time.Now()) }
+
 // Messages and states of our own are not gossiped.
-func (delegate) NotifyMsg([]byte)                {}
 func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
 func (delegate) LocalState(bool) []byte          { return nil }
 func (delegate) MergeRemoteState([]byte, bool)   {}

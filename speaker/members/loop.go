@@ -13,7 +13,12 @@ func (m *Members) run(ctx context.Context, told []byte) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	slots := make(chan struct{}, joinAtOnce)
+	var beats <-chan struct{}
+	if m.config.Heartbeats != nil {
+		beats = m.config.Heartbeats.Changed()
+	}
 	for {
+		m.watch(time.Now())
 		m.settleKeys()
 		told = m.tell(told)
 		for _, p := range m.missing() {
@@ -21,6 +26,7 @@ func (m *Members) run(ctx context.Context, told []byte) {
 		}
 		m.checkJoined()
 		select {
+		case <-beats:
 		case <-tick.C:
 		case <-m.kick:
 		case <-ctx.Done():

@@ -30,12 +30,15 @@ type Config struct {
 	Secret []byte
 	// Timing of the failure detection; what is zero is as in DefaultTiming.
 	Timing Timing
-	Log    *slog.Logger
+	// Heartbeats find out sooner than gossip that a node is gone; nil: none.
+	Heartbeats Heartbeats
+	Log        *slog.Logger
 }
 
 // View is what a member knows of the others at one moment.
 type View struct {
-	// Nodes that are alive and ready to announce, sorted by name. The own node is among them once SetReady was called.
+	// Nodes that are alive and ready to announce, sorted by name. One that counts as gone by its neighbours' heartbeats is
+	// not among them, this one included: it has to be silent too. The own node is among them once SetReady was called.
 	Nodes []string
 	// Joined: at least one peer has been talked to, or there was none to talk to for long enough. Before that a member
 	// knows nothing and must not act. It does not end.
@@ -82,6 +85,8 @@ type Members struct {
 	tried  map[target]attempt
 	asked  time.Time // when SetPeers was first called
 	joined bool
+
+	silence silence
 }
 
 // target is where a member may be found: any at an address, or one on the own node by name.
@@ -136,6 +141,7 @@ func Start(c Config) (*Members, error) {
 	m := &Members{
 		config: c, name: name, transport: t, changed: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		known: map[string]known{}, tried: map[target]attempt{}, keys: newKeys(c.Secret),
+		silence: silence{mine: map[string]time.Time{}, theirs: map[string]word{}, lost: map[string]netip.Addr{}},
 	}
 	m.keys.describe(&m.own)
 	if m.ring, err = memberlist.NewKeyring(nil, m.keys.writing[:]); err == nil {
@@ -169,7 +175,9 @@ func (m *Members) View() View {
 	v := View{Joined: m.joined}
 	for name, k := range m.known {
 		if k.meta.Ready {
-			v.Nodes = append(v.Nodes, k.node)
+			if !m.silence.gone[k.node] {
+				v.Nodes = append(v.Nodes, k.node)
+			}
 			v.Sibling = v.Sibling || k.node == m.config.Node && name != m.name
 		}
 	}
@@ -227,6 +235,25 @@ func (m *Members) SetReady(ready bool) {
 	if m.own.Ready != ready {
 		m.own.Ready = ready
 		signal(m.kick)
+	}
+}
+
+// Doubt makes a member that knows of nobody else look for the others again before it acts, as at its start: it was cut off
+// from the network, and whoever it believes dead may have been there all the time.
+func (m *Members) Doubt() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.known {
+		if k.node != m.config.Node {
+			return
+		}
+	}
+	if m.joined && len(m.peers) > 0 {
+		m.config.Log.Info("the network is back; looking for the others before anything is announced")
+		m.joined, m.asked = false, time.Now()
+		clear(m.tried)
+		signal(m.kick)
+		signal(m.changed)
 	}
 }
 

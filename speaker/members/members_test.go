@@ -37,6 +37,8 @@ type group struct {
 	peers []netip.Addr
 
 	instances map[int][]string // by node, as far as they are known when one starts
+
+	heartbeats *beats // of the one that starts next; nil: none
 }
 
 func newGroup(t *testing.T, net, nodes int) *group {
@@ -61,10 +63,14 @@ func (g *group) start(i int, instance, secret string) *Members {
 	if os.Getenv("METALLB_TEST_VERBOSE") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("self", instance+"@"+node(i))
 	}
-	m, err := Start(Config{
+	c := Config{
 		Node: node(i), Instance: instance, Secret: []byte(secret), Log: log,
 		Address: netip.AddrPortFrom(g.address(i), g.port()),
-	})
+	}
+	if g.heartbeats != nil {
+		c.Heartbeats = g.heartbeats
+	}
+	m, err := Start(c)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -35,6 +35,7 @@ type Members interface {
 	Changed() <-chan struct{}
 	SetPeers(addresses []netip.Addr, instances []string)
 	SetReady(bool)
+	Doubt()
 	Leave(timeout time.Duration) error
 }
 
@@ -105,6 +106,7 @@ type Node struct {
 	config    *config.Config
 	subnets   []netip.Prefix // that the configuration was compiled with
 	complaint string         // of the last round
+	cut       bool           // in the last round there was no interface
 	reported  map[line]bool
 
 	mu    sync.Mutex

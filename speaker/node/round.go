@@ -23,6 +23,10 @@ func (n *Node) round(ctx context.Context) error {
 	network := n.Network.State()
 	open, listenErr := n.ARP.Listen(network.Interfaces)
 	configErr := n.readConfig(ctx, network.Subnets)
+	if len(open) > 0 && n.cut {
+		n.Members.Doubt()
+	}
+	n.cut = len(open) == 0
 	view := n.Members.View()
 	// The others count on this node from here on, and it on itself once gossip says so.
 	n.Members.SetReady(view.Joined && n.config != nil && len(open) > 0)

@@ -1,0 +1,203 @@
+package members
+
+import (
+	"encoding/json"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Heartbeats watch the paths to other nodes and know within a fraction of a second that one has fallen silent. Gossip, which
+// takes longer, remains the judge: a path that was never heard, since a firewall is in the way perhaps, proves nothing.
+type Heartbeats interface {
+	// Watch has the paths to these addresses watched, and no others.
+	Watch([]netip.Addr)
+	// Changed signals that Changes has something.
+	Changed() <-chan struct{}
+	// Changes says of the paths that have come or fallen silent since it was called last how they are now.
+	Changes() map[netip.Addr]bool
+}
+
+const (
+	// repeatEvery is how often a member repeats whom it does not hear, and forgetAfter how long that counts.
+	repeatEvery = time.Second
+	forgetAfter = 3 * repeatEvery
+	// repeatAtOnce is how often what is new is said, one look apart: a packet can be lost.
+	repeatAtOnce = 3
+	// gossipIsRight is how long a member is said to be silent whom gossip goes on hearing. Then it is not the member.
+	gossipIsRight = 10 * time.Second
+)
+
+// silence is what a member knows of paths that have fallen silent, its own and those of others. Members.mu guards it.
+type silence struct {
+	// mine are the nodes that this member does not hear any more, and since when.
+	mine map[string]time.Time
+	// theirs are the words of other members, by member.
+	theirs map[string]word
+	// gone are the nodes that count as gone by all of that.
+	gone map[string]bool
+	// lost are the addresses of nodes that gossip has lost. A heartbeat says first that one is back.
+	lost map[string]netip.Addr
+
+	number uint64 // of the last word
+	urgent int    // how often it is still to be said at once
+	said   time.Time
+}
+
+// word is what a member says to all others: whom it does not hear. A later one takes the place of the one before.
+type word struct {
+	By     string   `json:"by"`
+	Number uint64   `json:"number"`
+	Silent []string `json:"silent"`
+	heard  time.Time
+}
+
+// watch has the neighbours watched, and tells the others whom this member does not hear.
+func (m *Members) watch(now time.Time) {
+	beats := m.config.Heartbeats
+	if beats == nil {
+		return
+	}
+	beats.Watch(m.neighbourAddresses())
+	for address, alive := range beats.Changes() {
+		m.beat(address, alive, now)
+	}
+	m.mu.Lock()
+	for n, since := range m.silence.mine {
+		if now.Sub(since) > gossipIsRight {
+			m.config.Log.Warn("a node that is there by gossip is not heard by BFD; does something keep back UDP port 3784?", "node", n)
+			m.silence.forgive(n)
+		}
+	}
+	text := m.due(now)
+	m.count(now)
+	m.mu.Unlock()
+	if text == nil {
+		return
+	}
+	for _, n := range m.list.Members() {
+		if n.Name != m.name {
+			_ = m.list.SendBestEffort(n, text) // it is repeated
+		}
+	}
+}
+
+// neighbourAddresses are those of the nodes that this one watches: its neighbours among those that are there, and its
+// neighbours if all that were lost came back.
+func (m *Members) neighbourAddresses() []netip.Addr {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := map[string]netip.Addr{m.config.Node: m.config.Address.Addr().Unmap()}
+	for _, k := range m.known {
+		at[k.node] = k.address
+	}
+	watched := neighbours(ring(slices.Collect(maps.Keys(at))), m.config.Node)
+	for n, a := range m.silence.lost {
+		switch {
+		case at[n].IsValid() || !slices.ContainsFunc(m.peers, func(t target) bool { return t.address == a }):
+			delete(m.silence.lost, n)
+		default:
+			at[n] = a
+		}
+	}
+	watched = append(watched, neighbours(ring(slices.Collect(maps.Keys(at))), m.config.Node)...)
+	slices.Sort(watched)
+	var out []netip.Addr
+	for _, n := range slices.Compact(watched) {
+		out = append(out, at[n])
+	}
+	return out
+}
+
+// beat takes a change of the path to an address.
+func (m *Members) beat(address netip.Addr, alive bool, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.known {
+		if k.address != address || k.node == m.config.Node {
+			continue
+		}
+		if alive {
+			m.silence.forgive(k.node)
+		} else {
+			m.config.Log.Info("a node has fallen silent", "node", k.node)
+			m.silence.accuse(k.node, now)
+		}
+		return
+	}
+	if alive {
+		delete(m.tried, target{address: address}) // so that it is joined now
+	}
+}
+
+func (s *silence) accuse(node string, now time.Time) {
+	if _, ok := s.mine[node]; !ok {
+		s.mine[node] = now
+		s.urgent = repeatAtOnce
+	}
+}
+
+func (s *silence) forgive(node string) {
+	if _, ok := s.mine[node]; ok {
+		delete(s.mine, node)
+		s.urgent = repeatAtOnce
+	}
+}
+
+// due returns the word to say now; nil: none. The caller holds mu.
+func (m *Members) due(now time.Time) []byte {
+	s := &m.silence
+	switch {
+	case s.urgent > 0:
+		if s.urgent == repeatAtOnce {
+			s.number = max(s.number+1, uint64(now.UnixNano())) //nolint:gosec // not before 1970
+		}
+		s.urgent--
+	case len(s.mine) == 0 || now.Sub(s.said) < repeatEvery:
+		return nil
+	}
+	s.said = now
+	text, err := json.Marshal(word{By: m.name, Number: s.number, Silent: slices.Sorted(maps.Keys(s.mine))})
+	if err != nil {
+		panic(err) // strings and a number have an encoding
+	}
+	return text
+}
+
+// listenTo takes another member's word.
+func (m *Members) listenTo(text []byte, now time.Time) {
+	var w word
+	if json.Unmarshal(text, &w) != nil {
+		return // of a later release perhaps
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.known[w.By]; !ok || w.By == m.name || w.Number < m.silence.theirs[w.By].Number {
+		return
+	}
+	w.heard = now
+	m.silence.theirs[w.By] = w
+	m.count(now)
+}
+
+// count says anew who is gone. The caller holds mu.
+func (m *Members) count(now time.Time) {
+	maps.DeleteFunc(m.silence.theirs, func(_ string, w word) bool { return now.Sub(w.heard) > forgetAfter })
+	silent := map[string][]string{}
+	if len(m.silence.mine) > 0 {
+		silent[m.config.Node] = slices.Collect(maps.Keys(m.silence.mine))
+	}
+	var nodes []string
+	for name, k := range m.known {
+		nodes = append(nodes, k.node)
+		if of := m.silence.theirs[name].Silent; len(of) > 0 {
+			silent[k.node] = append(silent[k.node], of...)
+		}
+	}
+	if is := gone(nodes, silent); !maps.Equal(is, m.silence.gone) {
+		m.config.Log.Info("by heartbeats these nodes are gone now", "nodes", slices.Sorted(maps.Keys(is)), "before", slices.Sorted(maps.Keys(m.silence.gone)))
+		m.silence.gone = is
+		signal(m.changed)
+	}
+}

@@ -1,0 +1,192 @@
+package members
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// beats are heartbeats as a test wants them.
+type beats struct {
+	changed chan struct{}
+
+	mu      sync.Mutex
+	watched []netip.Addr
+	changes map[netip.Addr]bool
+}
+
+func newBeats() *beats {
+	return &beats{changed: make(chan struct{}, 1), changes: map[netip.Addr]bool{}}
+}
+
+func (b *beats) Watch(a []netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.watched = slices.Clone(a)
+}
+
+func (b *beats) Changed() <-chan struct{} { return b.changed }
+
+func (b *beats) Changes() map[netip.Addr]bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := b.changes
+	b.changes = map[netip.Addr]bool{}
+	return out
+}
+
+// say has the paths to addresses be alive or silent from now on.
+func (b *beats) say(alive bool, addresses ...netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, a := range addresses {
+		b.changes[a] = alive
+	}
+	signal(b.changed)
+}
+
+// beating is a group whose members have heartbeats.
+func (g *group) beating(nodes int) (ms []*Members, hearts []*beats) {
+	g.t.Helper()
+	for i := range nodes {
+		b := newBeats()
+		g.heartbeats = b
+		hearts = append(hearts, b)
+		ms = append(ms, g.start(i, "a", "secret"))
+	}
+	var all []int
+	for i := range nodes {
+		all = append(all, i)
+	}
+	for _, m := range ms {
+		wait(g.t, m, 10*time.Second, "all found", sees(all...))
+	}
+	return ms, hearts
+}
+
+func TestHeartbeatsAreFasterThanGossip(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 111, 3)
+	ms, hearts := g.beating(3)
+	for i, h := range hearts {
+		h.mu.Lock()
+		if len(h.watched) != 2 || slices.Contains(h.watched, g.address(i)) {
+			t.Errorf("node %d watches %v", i, h.watched)
+		}
+		h.mu.Unlock()
+	}
+
+	stop := never(t, "one that is not heard by one only is there", ms, func(v View) bool { return len(v.Nodes) != 3 })
+	hearts[0].say(false, g.address(1))
+	time.Sleep(300 * time.Millisecond)
+	stop()
+
+	stop = never(t, "the others stay", ms, func(v View) bool { return !slices.Contains(v.Nodes, node(0)) || !slices.Contains(v.Nodes, node(2)) })
+	hearts[2].say(false, g.address(1))
+	for i, m := range ms { // node 1 too: it must fall silent
+		t.Logf("member %d: gone after %s", i, wait(t, m, 2*time.Second, "not heard by both others", sees(0, 2)).Round(time.Millisecond))
+	}
+	time.Sleep(forgetAfter + repeatEvery)
+	for _, m := range ms {
+		wait(t, m, 0, "still gone, for it is repeated", sees(0, 2))
+	}
+
+	hearts[2].say(true, g.address(1))
+	for _, m := range ms {
+		wait(t, m, 2*time.Second, "heard by one of them again", sees(0, 1, 2))
+	}
+	hearts[0].say(true, g.address(1))
+	stop()
+}
+
+func TestOfTwoNodesOneWordIsEnough(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 112, 2)
+	ms, hearts := g.beating(2)
+	hearts[1].say(false, g.address(0))
+	for _, m := range ms {
+		wait(t, m, 2*time.Second, "not heard by the other", sees(1))
+	}
+	hearts[0].say(false, g.address(1))
+	for _, m := range ms {
+		wait(t, m, 2*time.Second, "each says it of the other: one remains", sees(0))
+	}
+	hearts[0].say(true, g.address(1))
+	hearts[1].say(true, g.address(0))
+	for _, m := range ms {
+		wait(t, m, 2*time.Second, "heard again", sees(0, 1))
+	}
+}
+
+func TestGossipIsRightInTheEnd(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 113, 2)
+	ms, hearts := g.beating(2)
+	hearts[1].say(false, g.address(0))
+	wait(t, ms[0], 2*time.Second, "gone", sees(1))
+	ms[1].watch(time.Now().Add(gossipIsRight + time.Second))
+	for _, m := range ms {
+		wait(t, m, 2*time.Second, "there, by gossip", sees(0, 1))
+	}
+}
+
+// A heartbeat is how a node that was lost is found again first.
+func TestALostNodeIsWatchedAndFoundByItsHeartbeat(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 114, 2)
+	ms, hearts := g.beating(2)
+	if err := ms[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, ms[1], 10*time.Second, "gone by gossip", sees(1))
+	watches := func() bool {
+		hearts[1].mu.Lock()
+		defer hearts[1].mu.Unlock()
+		return slices.Equal(hearts[1].watched, g.peers[:1])
+	}
+	for end := time.Now().Add(2 * time.Second); !watches(); time.Sleep(look) {
+		if time.Now().After(end) {
+			t.Fatal("a node that may come back is not watched")
+		}
+	}
+	g.heartbeats = newBeats()
+	g.instances[0] = nil
+	g.peers = g.peers[:1] // so that only the other one can find it
+	again := g.start(0, "b", "secret")
+	hearts[1].say(true, g.address(0))
+	wait(t, again, 5*time.Second, "found", sees(0, 1))
+	wait(t, ms[1], 5*time.Second, "found", sees(0, 1))
+
+	ms[1].SetPeers(nil, nil)
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, ms[1], 10*time.Second, "gone again", sees(1))
+	for end := time.Now().Add(2 * time.Second); watches(); time.Sleep(look) {
+		if time.Now().After(end) {
+			t.Fatal("a node that nobody expects is watched")
+		}
+	}
+}
+
+func TestWhoWasCutOffLooksForTheOthersFirst(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 115, 2)
+	ms, _ := g.beating(2)
+	ms[1].Doubt()
+	wait(t, ms[1], 0, "who knows another has no doubt", sees(0, 1))
+	if err := ms[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, ms[1], 10*time.Second, "alone", sees(1))
+	ms[1].Doubt()
+	if v := ms[1].View(); v.Joined {
+		t.Errorf("it goes on as if it knew: %+v", v)
+	}
+	took := wait(t, ms[1], 2*aloneUnreachable, "alone after all", sees(1))
+	if took < aloneUnreachable-time.Second {
+		t.Errorf("it looked for %s only", took)
+	}
+}
