@@ -30,7 +30,7 @@ func (d delegate) NotifyLeave(n *memberlist.Node) {
 	delete(d.m.silence.theirs, n.Name)
 	if !slices.ContainsFunc(slices.Collect(maps.Values(d.m.known)), func(other known) bool { return other.node == k.node }) {
 		d.m.silence.forgive(k.node) // there is nobody to speak of
-		d.m.silence.lost[k.node] = k.address
+		d.m.silence.lost[k.node] = absent{n.Name, k.address}
 	}
 	d.m.config.Log.Info("member gone", "member", n.Name)
 	d.news()
@@ -43,6 +43,10 @@ func (d delegate) set(n *memberlist.Node) {
 	defer d.m.mu.Unlock()
 	_, old := d.m.known[n.Name]
 	d.m.known[n.Name] = k
+	if d.m.silence.lost[k.node].member == n.Name {
+		delete(d.m.silence.lost, k.node)
+		d.m.heal(k.node)
+	}
 	if !old {
 		d.m.config.Log.Info("member alive", "member", n.Name, "address", k.address)
 	}

@@ -45,6 +45,9 @@ type View struct {
 	Joined bool
 	// Sibling: another member on the own node is alive and ready.
 	Sibling bool
+	// Healed counts how often a node was heard again that had fallen silent without ending: meanwhile both sides may have
+	// taken the other for dead, and acted on it.
+	Healed int
 }
 
 const (
@@ -141,7 +144,7 @@ func Start(c Config) (*Members, error) {
 	m := &Members{
 		config: c, name: name, transport: t, changed: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		known: map[string]known{}, tried: map[target]attempt{}, keys: newKeys(c.Secret),
-		silence: silence{mine: map[string]time.Time{}, theirs: map[string]word{}, lost: map[string]netip.Addr{}},
+		silence: silence{mine: map[string]time.Time{}, theirs: map[string]word{}, lost: map[string]absent{}},
 	}
 	m.keys.describe(&m.own)
 	if m.ring, err = memberlist.NewKeyring(nil, m.keys.writing[:]); err == nil {
@@ -172,7 +175,7 @@ func (m *Members) Changed() <-chan struct{} { return m.changed }
 func (m *Members) View() View {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v := View{Joined: m.joined}
+	v := View{Joined: m.joined, Healed: m.silence.healed}
 	for name, k := range m.known {
 		if k.meta.Ready {
 			if !m.silence.gone[k.node] {

@@ -37,12 +37,19 @@ type silence struct {
 	theirs map[string]word
 	// gone are the nodes that count as gone by all of that.
 	gone map[string]bool
-	// lost are the addresses of nodes that gossip has lost. A heartbeat says first that one is back.
-	lost map[string]netip.Addr
+	// lost are the members that gossip has lost, by node. A heartbeat says first that one is back.
+	lost   map[string]absent
+	healed int // see View
 
 	number uint64 // of the last word
 	urgent int    // how often it is still to be said at once
 	said   time.Time
+}
+
+// absent is a member that is not there.
+type absent struct {
+	member  string
+	address netip.Addr
 }
 
 // word is what a member says to all others: whom it does not hear. A later one takes the place of the one before.
@@ -95,10 +102,10 @@ func (m *Members) neighbourAddresses() []netip.Addr {
 	watched := neighbours(ring(slices.Collect(maps.Keys(at))), m.config.Node)
 	for n, a := range m.silence.lost {
 		switch {
-		case at[n].IsValid() || !slices.ContainsFunc(m.peers, func(t target) bool { return t.address == a }):
+		case at[n].IsValid() || !slices.ContainsFunc(m.peers, func(t target) bool { return t.address == a.address }):
 			delete(m.silence.lost, n)
 		default:
-			at[n] = a
+			at[n] = a.address
 		}
 	}
 	watched = append(watched, neighbours(ring(slices.Collect(maps.Keys(at))), m.config.Node)...)
@@ -119,6 +126,9 @@ func (m *Members) beat(address netip.Addr, alive bool, now time.Time) {
 			continue
 		}
 		if alive {
+			if _, silent := m.silence.mine[k.node]; silent {
+				m.heal(k.node)
+			}
 			m.silence.forgive(k.node)
 		} else {
 			m.config.Log.Info("a node has fallen silent", "node", k.node)
@@ -129,6 +139,13 @@ func (m *Members) beat(address netip.Addr, alive bool, now time.Time) {
 	if alive {
 		delete(m.tried, target{address: address}) // so that it is joined now
 	}
+}
+
+// heal notes that a node is back that never ended. The caller holds mu.
+func (m *Members) heal(node string) {
+	m.config.Log.Info("a node is heard again that was there all the time", "node", node)
+	m.silence.healed++
+	signal(m.changed)
 }
 
 func (s *silence) accuse(node string, now time.Time) {

@@ -99,6 +99,7 @@ func TestHeartbeatsAreFasterThanGossip(t *testing.T) {
 	}
 	hearts[0].say(true, g.address(1))
 	stop()
+	wait(t, ms[0], time.Second, "who did not hear it knows that it was there all the time", func(v View) bool { return v.Healed == 1 })
 }
 
 func TestOfTwoNodesOneWordIsEnough(t *testing.T) {

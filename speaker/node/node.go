@@ -61,6 +61,7 @@ type NDP interface {
 type responders interface {
 	Running() []l2.Entry
 	Failed() <-chan struct{}
+	Reclaim()
 	Yield()
 }
 
@@ -107,6 +108,7 @@ type Node struct {
 	subnets   []netip.Prefix // that the configuration was compiled with
 	complaint string         // of the last round
 	cut       bool           // in the last round there was no interface
+	healed    int            // members.View.Healed of the last round
 	reported  map[line]bool
 
 	mu    sync.Mutex

@@ -39,6 +39,11 @@ func (n *Node) round(ctx context.Context) error {
 	desired := announce.Plan(s)
 	running := n.ARP.Sync(desired.Entries())
 	running6, ndpErr := n.NDP.Sync(network.Interfaces, desired.Entries())
+	if view.Healed != n.healed {
+		n.healed = view.Healed
+		n.ARP.Reclaim()
+		n.NDP.Reclaim()
+	}
 	n.report(desired, slices.Concat(running, running6), view.Sibling)
 
 	n.setReady(readiness(view.Joined, len(network.Interfaces), len(open), listenErr, configErr))

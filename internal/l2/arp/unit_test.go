@@ -297,6 +297,14 @@ func TestASocketThatDiesIsReportedAndReplaced(t *testing.T) {
 	}
 }
 
+func TestReclaim(t *testing.T) {
+	r, _, m := newResponders(t)
+	syncOK(t, r, []l2.Interface{eth0}, entries("192.0.2.10", "192.0.2.11"))
+	l2test.Eventually(t, time.Second, "the first claim, of two frames for each", func() bool { return m.all()[2] == 4 })
+	r.Reclaim()
+	l2test.Eventually(t, time.Second, "the first claim again", func() bool { return m.all()[2] == 8 })
+}
+
 func TestYield(t *testing.T) {
 	r, w, _ := newResponders(t)
 	syncOK(t, r, []l2.Interface{eth0}, entries("192.0.2.10", "192.0.2.11"))

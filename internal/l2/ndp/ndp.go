@@ -140,6 +140,10 @@ func (r *Responders) watchAddresses(interfaces []l2.Interface) error {
 // Running returns what is answered, with the interfaces by name.
 func (r *Responders) Running() []l2.Entry { return r.all.Running() }
 
+// Reclaim claims everything that is answered anew, as if it were new: where a part of the network was cut off, another
+// station may have claimed it meanwhile.
+func (r *Responders) Reclaim() { r.all.Reclaim() }
+
 // Yield prepares for the end: from now on an address is given up on an interface as soon as another station advertises
 // it there, so that a successor takes over without a moment in which nobody answers.
 func (r *Responders) Yield() { r.all.Yield() }

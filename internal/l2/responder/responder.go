@@ -66,6 +66,16 @@ func (r *Responder) Set(desired []netip.Addr, now time.Time) {
 	}
 }
 
+// reclaim begins the claims of all addresses anew.
+func (r *Responder) reclaim(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.sorted {
+		r.schedule.Begin(a, now)
+	}
+	signal(r.wake)
+}
+
 // running returns the addresses that are answered, sorted; alive is false when the socket has died.
 func (r *Responder) running() (addresses []netip.Addr, alive bool) {
 	r.mu.RLock()

@@ -138,6 +138,16 @@ func (r *Responders) entries() []l2.Entry {
 	return l2.Merge(by)
 }
 
+// Reclaim claims everything that is answered anew: another station may have claimed it meanwhile.
+func (r *Responders) Reclaim() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	for _, x := range r.running {
+		x.reclaim(now)
+	}
+}
+
 // Yield makes an address be given up on an interface as soon as another station claims it there.
 func (r *Responders) Yield() {
 	r.mu.Lock()
