@@ -100,6 +100,58 @@ func (p *Product) Answerers(address netip.Addr, within time.Duration) ([]string,
 	return macs, err
 }
 
+// Reply is an answer to an ARP request.
+type Reply struct {
+	At      time.Time
+	Address netip.Addr
+	MAC     string
+}
+
+// AskByARP asks for each of the addresses from the LAN client, each interval, until ctx ends. It returns the replies in
+// the order in which they came.
+func (p *Product) AskByARP(ctx context.Context, interval time.Duration, addresses ...netip.Addr) (replies []Reply, err error) {
+	var c *arp.Client
+	err = p.InNamespace(lab.Client, func() error {
+		nic, err := net.InterfaceByName("eth0")
+		if err == nil {
+			c, err = arp.Dial(nic)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	asked := make(chan error, 1)
+	go func() {
+		defer c.Close() // ends the reader too
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			for _, a := range addresses {
+				if err := c.Request(a); err != nil {
+					asked <- err
+					return
+				}
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				asked <- nil
+				return
+			}
+		}
+	}()
+	for {
+		reply, _, err := c.Read()
+		if err != nil {
+			return replies, <-asked
+		}
+		if reply.Operation == arp.OperationReply && slices.Contains(addresses, reply.SenderIP) {
+			replies = append(replies, Reply{time.Now(), reply.SenderIP, reply.SenderHardwareAddr.String()})
+		}
+	}
+}
+
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a
