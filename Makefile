@@ -43,7 +43,8 @@ SOAK     ?= 20
 soak: lab-build image ## Many more random histories, controllers killed 50 times, and the failover SOAK times on the lab
 	go test ./internal/ipam -run 'Histories|Order' -rounds 12000 -timeout 30m
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./controller -kills 50 -services 1000 -stopped 30s -away 60s
-	go test -C test/e2e $(AS_ROOT) -v -count=$(SOAK) -timeout 3h -run 'PowerOff|Local' .
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h -run 'Failover' . -offs $(SOAK) -cuts $$((2 * $(SOAK))) -bars
+	go test -C test/e2e $(AS_ROOT) -v -count=$(SOAK) -timeout 3h -run 'Local' .
 bench: lab-build build ## Benchmarks of the allocator, the election, the responders, and of creation to address; fails where a bar of bench/ is missed
 	go test -run '^$$' -bench . -count 5 ./internal/ipam ./internal/election ./internal/l2/arp ./internal/l2/ndp
 	KUBEBUILDER_ASSETS=$$($(LAB) assets) go test -run '^$$' -bench . -count 3 ./controllers/service
