@@ -14,7 +14,7 @@ import (
 func nodes(n int) []Candidate {
 	out := make([]Candidate, n)
 	for i := range out {
-		out[i].Node = fmt.Sprintf("worker-%d.example.org", i)
+		out[i].Node = NewNode(fmt.Sprintf("worker-%d.example.org", i))
 	}
 	return out
 }
@@ -47,14 +47,14 @@ func TestOwner(t *testing.T) {
 		none       bool
 	}{
 		"nobody owns an address without candidates": {a, nil, "", true},
-		"a single candidate owns it":                {a, []Candidate{{Node: "a"}}, "a", false},
+		"a single candidate owns it":                {a, []Candidate{{Node: NewNode("a")}}, "a", false},
 		"preference wins over the hash": {
-			a, []Candidate{{Node: "a"}, {Node: "b"}, {Node: "c"}, {Node: "d"}, {Node: "least", Score: 1}}, "least", false},
-		"a negative preference still owns what nobody else can":     {a, []Candidate{{Node: "a", Score: -5}}, "a", false},
-		"a negative preference loses":                               {a, []Candidate{{Node: "a", Score: -5}, {Node: "b"}}, "b", false},
-		"a candidate named twice counts once, with its best score":  {a, []Candidate{{Node: "a"}, {Node: "b"}, {Node: "b", Score: 3}, {Node: "a", Score: 2}}, "b", false},
-		"an IPv6 address has an owner too":                          {netip.MustParseAddr("2001:db8::1"), []Candidate{{Node: "a"}}, "a", false},
-		"a node without a name is a candidate like any other":       {a, []Candidate{{}}, "", false},
+			a, []Candidate{{Node: NewNode("a")}, {Node: NewNode("b")}, {Node: NewNode("c")}, {Node: NewNode("d")}, {Node: NewNode("least"), Score: 1}}, "least", false},
+		"a negative preference still owns what nobody else can":     {a, []Candidate{{Node: NewNode("a"), Score: -5}}, "a", false},
+		"a negative preference loses":                               {a, []Candidate{{Node: NewNode("a"), Score: -5}, {Node: NewNode("b")}}, "b", false},
+		"a candidate named twice counts once, with its best score":  {a, []Candidate{{Node: NewNode("a")}, {Node: NewNode("b")}, {Node: NewNode("b"), Score: 3}, {Node: NewNode("a"), Score: 2}}, "b", false},
+		"an IPv6 address has an owner too":                          {netip.MustParseAddr("2001:db8::1"), []Candidate{{Node: NewNode("a")}}, "a", false},
+		"a node without a name is a candidate like any other":       {a, []Candidate{{Node: NewNode("")}}, "", false},
 		"the weights never change between releases: 192.0.2.1":      {a, nodes(10), "worker-1.example.org", false},
 		"the weights never change between releases: 198.51.100.255": {netip.MustParseAddr("198.51.100.255"), nodes(10), "worker-7.example.org", false},
 		"the weights never change between releases: 2001:db8::5":    {netip.MustParseAddr("2001:db8::5"), nodes(10), "worker-5.example.org", false},
@@ -88,12 +88,12 @@ func TestWeight(t *testing.T) {
 		binary.BigEndian.PutUint64(b[:], r.Uint64())
 		binary.BigEndian.PutUint64(b[8:], r.Uint64())
 		for _, a := range []netip.Addr{netip.AddrFrom16(b), netip.AddrFrom4([4]byte(b[:4]))} {
-			if node := fmt.Sprintf("node-%d", i); weight(node, a) != slowWeight(node, a) {
-				t.Fatalf("weight(%s, %s) = %x, want %x", node, a, weight(node, a), slowWeight(node, a))
+			if node := fmt.Sprintf("node-%d", i); NewNode(node).weight(a) != slowWeight(node, a) {
+				t.Fatalf("weight(%s, %s) = %x, want %x", node, a, NewNode(node).weight(a), slowWeight(node, a))
 			}
 		}
 	}
-	if got := weight("worker-1.example.org", netip.MustParseAddr("192.0.2.1")); got != 0xfe319c90a91d3d6c {
+	if got := NewNode("worker-1.example.org").weight(netip.MustParseAddr("192.0.2.1")); got != 0xfe319c90a91d3d6c {
 		t.Errorf("weight is %#x", got)
 	}
 }
@@ -112,16 +112,16 @@ func TestOwnerAgreesWithSorting(t *testing.T) {
 			if x.Score != y.Score {
 				return y.Score - x.Score
 			}
-			if wx, wy := slowWeight(x.Node, a), slowWeight(y.Node, a); wx > wy {
+			if wx, wy := slowWeight(x.Node.Name(), a), slowWeight(y.Node.Name(), a); wx > wy {
 				return -1
 			} else if wx < wy {
 				return 1
 			}
-			return strings.Compare(x.Node, y.Node)
+			return strings.Compare(x.Node.Name(), y.Node.Name())
 		})
 		r.Shuffle(len(cs), func(i, j int) { cs[i], cs[j] = cs[j], cs[i] })
-		if got := owner(t, a, cs); got != sorted[0].Node {
-			t.Fatalf("Owner(%s, %v) = %s, sorting says %s", a, cs, got, sorted[0].Node)
+		if got := owner(t, a, cs); got != sorted[0].Node.Name() {
+			t.Fatalf("Owner(%s, %v) = %s, sorting says %s", a, cs, got, sorted[0].Node.Name())
 		}
 	}
 }
@@ -142,14 +142,14 @@ func TestANodeThatLeavesMovesItsOwnAddressesOnly(t *testing.T) {
 		moved := 0
 		for _, a := range as {
 			before, after := owner(t, a, all), owner(t, a, rest)
-			if before == all[gone].Node {
+			if before == all[gone].Node.Name() {
 				moved++
 			} else if before != after {
-				t.Fatalf("%s left and %s moved from %s to %s", all[gone].Node, a, before, after)
+				t.Fatalf("%s left and %s moved from %s to %s", all[gone].Node.Name(), a, before, after)
 			}
 		}
 		if moved == 0 {
-			t.Fatalf("%s owned nothing of %d addresses", all[gone].Node, len(as))
+			t.Fatalf("%s owned nothing of %d addresses", all[gone].Node.Name(), len(as))
 		}
 	}
 }
@@ -158,8 +158,8 @@ func TestANodeThatComesOnlyTakes(t *testing.T) {
 	all := nodes(21)
 	before, newcomer := all[:20], all[20]
 	for _, a := range addresses(2000) {
-		if o, n := owner(t, a, before), owner(t, a, all); o != n && n != newcomer.Node {
-			t.Fatalf("%s came and %s moved from %s to %s", newcomer.Node, a, o, n)
+		if o, n := owner(t, a, before), owner(t, a, all); o != n && n != newcomer.Node.Name() {
+			t.Fatalf("%s came and %s moved from %s to %s", newcomer.Node.Name(), a, o, n)
 		}
 	}
 }
