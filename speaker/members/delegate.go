@@ -39,6 +39,7 @@ func (d delegate) NotifyLeave(n *memberlist.Node) {
 func (d delegate) set(n *memberlist.Node) {
 	address, _ := netip.AddrFromSlice(n.Addr)
 	k := known{node: nodeOf(n.Name), address: address.Unmap(), meta: decodeMeta(n.Meta)}
+	k.interfaces = unpackNames(k.meta.Interfaces)
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
 	_, old := d.m.known[n.Name]

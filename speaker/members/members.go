@@ -40,6 +40,9 @@ type View struct {
 	// Nodes that are alive and ready to announce, sorted by name. One that counts as gone by its neighbours' heartbeats is
 	// not among them, this one included: it has to be silent too. The own node is among them once SetReady was called.
 	Nodes []string
+	// Interfaces that these nodes can announce on, by node, each sorted. A node that is not in it does not tell, because its
+	// speaker is of an earlier release or has too many of them.
+	Interfaces map[string][]string
 	// Joined: at least one peer has been talked to, or there was none to talk to for long enough. Before that a member
 	// knows nothing and must not act. It does not end.
 	Joined bool
@@ -106,9 +109,10 @@ type attempt struct {
 
 // known is what is kept of a member.
 type known struct {
-	node    string
-	address netip.Addr
-	meta    meta
+	node       string
+	address    netip.Addr
+	meta       meta
+	interfaces []string // of meta
 }
 
 // tune sets the failure detection of a LAN.
@@ -175,13 +179,19 @@ func (m *Members) Changed() <-chan struct{} { return m.changed }
 func (m *Members) View() View {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v := View{Joined: m.joined, Healed: m.silence.healed}
+	v := View{Joined: m.joined, Healed: m.silence.healed, Interfaces: map[string][]string{}}
 	for name, k := range m.known {
-		if k.meta.Ready {
-			if !m.silence.gone[k.node] {
-				v.Nodes = append(v.Nodes, k.node)
-			}
-			v.Sibling = v.Sibling || k.node == m.config.Node && name != m.name
+		if !k.meta.Ready {
+			continue
+		}
+		if !m.silence.gone[k.node] {
+			v.Nodes = append(v.Nodes, k.node)
+		}
+		v.Sibling = v.Sibling || k.node == m.config.Node && name != m.name
+		if before, ok := v.Interfaces[k.node]; ok { // of a sibling: what either can do, the node can
+			v.Interfaces[k.node] = slices.Compact(slices.Sorted(slices.Values(slices.Concat(before, k.interfaces))))
+		} else if k.interfaces != nil {
+			v.Interfaces[k.node] = k.interfaces
 		}
 	}
 	slices.Sort(v.Nodes)
@@ -258,6 +268,22 @@ func (m *Members) Doubt() {
 		signal(m.kick)
 		signal(m.changed)
 	}
+}
+
+// SetInterfaces says by name on which network interfaces this member can announce.
+func (m *Members) SetInterfaces(names []string) {
+	packed := packNames(names)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.own.Interfaces == packed {
+		return
+	}
+	m.own.Interfaces = packed
+	if packed != "" && decodeMeta(m.own.encode()).Interfaces == "" {
+		m.config.Log.Warn("too many network interfaces to tell the other speakers of: they count on this node having any that is asked for; exclude those not announced on",
+			"interfaces", len(names), "bytes", len(packed))
+	}
+	signal(m.kick)
 }
 
 // Leave tells the others that this member goes, so that they take over at once, and waits until somebody has heard it or

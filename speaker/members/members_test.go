@@ -3,6 +3,7 @@ package members
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -228,6 +229,44 @@ func TestANodeIsAliveWhileAnyOfItsInstancesIs(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestMembersTellOnWhichInterfacesTheyCanAnnounce(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 72, 3)
+	a, b := g.start(0, "a", "secret"), g.start(1, "a", "secret")
+	silent := g.start(2, "a", "secret") // as one of an earlier release
+	for _, m := range []*Members{a, b, silent} {
+		wait(t, m, 5*time.Second, "all found", sees(0, 1, 2))
+	}
+	tells := func(want map[string][]string) func(View) bool {
+		return func(v View) bool { return maps.EqualFunc(v.Interfaces, want, slices.Equal) }
+	}
+	a.SetInterfaces([]string{"eth1", "eth0"})
+	want := map[string][]string{node(0): {"eth0", "eth1"}}
+	for _, m := range []*Members{a, b, silent} {
+		took := wait(t, m, time.Second, "what one tells", tells(want))
+		t.Logf("told: seen after %v", took.Round(time.Millisecond))
+	}
+	b.SetInterfaces([]string{"eth0"})
+	want[node(1)] = []string{"eth0"}
+	wait(t, a, time.Second, "what another tells", tells(want))
+	a.SetInterfaces([]string{"eth1"})
+	want[node(0)] = []string{"eth1"}
+	wait(t, b, time.Second, "an interface has gone", tells(want))
+	b.SetReady(false)
+	delete(want, node(1))
+	wait(t, a, time.Second, "one that is not ready tells nothing", tells(want))
+
+	newer := g.start(0, "b", "secret") // an upgrade, with another interface excluded
+	newer.SetInterfaces([]string{"eth2"})
+	want[node(0)] = []string{"eth1", "eth2"}
+	wait(t, silent, 5*time.Second, "what either pod of a node can do, the node can", tells(want))
+	if err := a.Leave(time.Second); err != nil {
+		t.Error(err)
+	}
+	want[node(0)] = []string{"eth2"}
+	wait(t, silent, time.Second, "the older pod has left", tells(want))
 }
 
 func TestAMemberThatIsNotReadyDoesNotStandForItsNode(t *testing.T) {
