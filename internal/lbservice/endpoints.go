@@ -9,7 +9,9 @@ import (
 )
 
 // Endpoints says where a Service has endpoints that take traffic, from its EndpointSlices in any order. As kube-proxy
-// does, it counts an endpoint that is ready (not saying so means yes), and one that still serves while it terminates.
+// does, it counts an endpoint that is ready, and one that still serves while it terminates. kube-proxy sends such a one
+// traffic only where no other is ready: on the node with externalTrafficPolicy Local, in the cluster otherwise. For
+// whether there is any, that makes no difference.
 func Endpoints(endpointSlices ...*discoveryv1.EndpointSlice) announce.Endpoints {
 	var out announce.Endpoints
 	for _, s := range endpointSlices {
@@ -29,5 +31,11 @@ func Endpoints(endpointSlices ...*discoveryv1.EndpointSlice) announce.Endpoints 
 }
 
 func takesTraffic(c discoveryv1.EndpointConditions) bool {
-	return c.Ready == nil || *c.Ready || c.Serving != nil && *c.Serving
+	is := func(condition *bool, unsaid bool) bool {
+		if condition == nil {
+			return unsaid
+		}
+		return *condition
+	}
+	return is(c.Ready, true) || is(c.Serving, true) && is(c.Terminating, false)
 }

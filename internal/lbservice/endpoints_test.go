@@ -23,16 +23,20 @@ func TestEndpoints(t *testing.T) {
 		slices [][]discoveryv1.Endpoint
 		want   announce.Endpoints
 	}{
-		"no slices":                           {nil, announce.Endpoints{}},
-		"an empty slice":                      {[][]discoveryv1.Endpoint{{}}, announce.Endpoints{}},
-		"ready":                               {[][]discoveryv1.Endpoint{{endpoint("a", &yes, &yes, &no)}}, announce.Endpoints{Any: true, Nodes: []string{"a"}}},
-		"not saying anything is ready":        {[][]discoveryv1.Endpoint{{endpoint("a", nil, nil, nil)}}, announce.Endpoints{Any: true, Nodes: []string{"a"}}},
-		"not ready":                           {[][]discoveryv1.Endpoint{{endpoint("a", &no, nil, nil)}}, announce.Endpoints{}},
-		"not ready and not serving":           {[][]discoveryv1.Endpoint{{endpoint("a", &no, &no, &yes)}}, announce.Endpoints{}},
-		"terminating but still serving":       {[][]discoveryv1.Endpoint{{endpoint("a", &no, &yes, &yes)}}, announce.Endpoints{Any: true, Nodes: []string{"a"}}},
-		"an endpoint outside of the cluster":  {[][]discoveryv1.Endpoint{{endpoint("", &yes, nil, nil)}}, announce.Endpoints{Any: true}},
-		"several slices, each node once":      {[][]discoveryv1.Endpoint{{endpoint("b", &yes, nil, nil), endpoint("a", &no, nil, nil)}, {endpoint("b", nil, nil, nil), endpoint("c", &yes, nil, nil)}}, announce.Endpoints{Any: true, Nodes: []string{"b", "c"}}},
-		"nodes are sorted, as announce wants": {[][]discoveryv1.Endpoint{{endpoint("c", nil, nil, nil), endpoint("a", nil, nil, nil), endpoint("b", nil, nil, nil)}}, announce.Endpoints{Any: true, Nodes: []string{"a", "b", "c"}}},
+		"no slices":                                 {nil, announce.Endpoints{}},
+		"an empty slice":                            {[][]discoveryv1.Endpoint{{}}, announce.Endpoints{}},
+		"ready":                                     {[][]discoveryv1.Endpoint{{endpoint("a", &yes, &yes, &no)}}, announce.Endpoints{Any: true, Nodes: []string{"a"}}},
+		"not saying anything is ready":              {[][]discoveryv1.Endpoint{{endpoint("a", nil, nil, nil)}}, announce.Endpoints{Any: true, Nodes: []string{"a"}}},
+		"not ready":                                 {[][]discoveryv1.Endpoint{{endpoint("a", &no, nil, nil)}}, announce.Endpoints{}},
+		"not ready and not serving":                 {[][]discoveryv1.Endpoint{{endpoint("a", &no, &no, &yes)}}, announce.Endpoints{}},
+		"terminating but still serving":             {[][]discoveryv1.Endpoint{{endpoint("a", &no, &yes, &yes)}}, announce.Endpoints{Any: true, Nodes: []string{"a"}}},
+		"terminating, not saying that it serves":    {[][]discoveryv1.Endpoint{{endpoint("a", &no, nil, &yes)}}, announce.Endpoints{Any: true, Nodes: []string{"a"}}},
+		"serving but neither ready nor terminating": {[][]discoveryv1.Endpoint{{endpoint("a", &no, &yes, &no)}}, announce.Endpoints{}},
+		"ready though it does not serve (publishNotReadyAddresses)": {[][]discoveryv1.Endpoint{{endpoint("a", &yes, &no, &no)}}, announce.Endpoints{Any: true, Nodes: []string{"a"}}},
+		"a ready one here, one that still serves there":             {[][]discoveryv1.Endpoint{{endpoint("a", &yes, &yes, &no), endpoint("b", &no, &yes, &yes)}}, announce.Endpoints{Any: true, Nodes: []string{"a", "b"}}},
+		"an endpoint outside of the cluster":                        {[][]discoveryv1.Endpoint{{endpoint("", &yes, nil, nil)}}, announce.Endpoints{Any: true}},
+		"several slices, each node once":                            {[][]discoveryv1.Endpoint{{endpoint("b", &yes, nil, nil), endpoint("a", &no, nil, nil)}, {endpoint("b", nil, nil, nil), endpoint("c", &yes, nil, nil)}}, announce.Endpoints{Any: true, Nodes: []string{"b", "c"}}},
+		"nodes are sorted, as announce wants":                       {[][]discoveryv1.Endpoint{{endpoint("c", nil, nil, nil), endpoint("a", nil, nil, nil), endpoint("b", nil, nil, nil)}}, announce.Endpoints{Any: true, Nodes: []string{"a", "b", "c"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var in []*discoveryv1.EndpointSlice
