@@ -14,16 +14,21 @@ import (
 
 // Snapshot is all that a plan depends on.
 type Snapshot struct {
-	// Node that the plan is for.
+	Cluster
+	// Services that are ours and have addresses, in any order.
+	Services []Service
+}
+
+// Cluster is what the plans of all addresses depend on.
+type Cluster struct {
+	// Node that the plan is for. Empty: for none; nothing is announced then, and there is a reason for every address.
 	Node string
 	// Config is the compiled configuration.
 	Config *config.Config
-	// Services that are ours and have addresses, in any order.
-	Services []Service
 	// Nodes of the cluster, in any order.
 	Nodes []Node
-	// Members are the nodes whose speaker is alive and ready, this one included where it is.
-	Members []string
+	// Members of the group of speakers, this one included where it is, in any order.
+	Members []Member
 	// Joined: this speaker knows the others, or that there are none. Before that it owns nothing.
 	Joined bool
 	// Interfaces of this node that can announce, by name.
@@ -32,6 +37,13 @@ type Snapshot struct {
 	Addresses []netip.Addr
 	// IgnoreExcludeLabel makes nodes with the label ExcludeLabel candidates like any other.
 	IgnoreExcludeLabel bool
+}
+
+// Member is a node whose speaker is alive and ready, with what it claims of itself by gossip.
+type Member struct {
+	Node string
+	// Interfaces that can announce, by name. None: it does not tell, as no speaker did at first, and counts as having all.
+	Interfaces []string
 }
 
 // ExcludeLabel on a Node, with any value, keeps load balancers away from it (Kubernetes: well-known labels).
@@ -59,8 +71,7 @@ type Endpoints struct {
 	Nodes []string
 }
 
-// Node is what matters of a Node. Whether it is Ready does not: its speaker is alive or it is not. What a node claims of
-// itself by gossip, such as its interfaces, would stand here too.
+// Node is what matters of a Node. Whether it is Ready does not: its speaker is alive or it is not.
 type Node struct {
 	Name   string
 	Labels labels.Set
@@ -72,12 +83,15 @@ type Node struct {
 	NetworkUnavailable bool
 }
 
-// Desired is what a node is to announce.
+// Desired is what a node is to announce. It may be kept and must not be changed.
 type Desired struct {
 	// L2 entries of this node, sorted by address.
 	L2 []L2Entry
-	// Why holds a line for each address of each Service, sorted by Service and address.
+	// Why holds, sorted by address and Service, a line for each Service of each address that it is for this node to speak of:
+	// those that it owns, and its share of those that nobody does.
 	Why []Why
+	// Excluded says why this node may announce nothing at all though its speaker is there; empty: it may.
+	Excluded string
 }
 
 // L2Entry is an entry with the Services that want it.
@@ -102,7 +116,7 @@ type Why struct {
 	Address netip.Addr
 	// Owner is the node that announces the address; empty if none does.
 	Owner string
-	// Interfaces on which this node announces or, with NoInterface, should, by name and sorted; empty: all.
+	// Interfaces on which this node announces, by name and sorted; empty: all.
 	Interfaces []string
 	Reason     Reason
 	// Message says it in words, and what to do where something can be done.
@@ -126,10 +140,10 @@ const (
 	NoEndpoints Reason = "NoEndpoints"
 	// NoNode: there is no node that may announce it.
 	NoNode Reason = "NoNode"
+	// NoInterface: none of those that may has one of the interfaces.
+	NoInterface Reason = "NoInterface"
 	// OtherNode: another node announces it.
 	OtherNode Reason = "OtherNode"
-	// NoInterface: this node should, but has none of the interfaces.
-	NoInterface Reason = "NoInterface"
 	// Announced: this node announces it.
 	Announced Reason = "Announced"
 )

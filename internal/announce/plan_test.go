@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -20,55 +20,76 @@ var comparing = []cmp.Option{
 	cmpopts.EquateEmpty(),
 }
 
+// dice makes lines of a scenario.
+type dice struct{ *rand.Rand }
+
+func (r dice) once(in int, s string) string {
+	if r.IntN(in) == 0 {
+		return s
+	}
+	return ""
+}
+
+func (r dice) advert() string {
+	return strings.Join([]string{"advert", fmt.Sprintf("adv%d", r.IntN(5)), []string{"one", "two"}[r.IntN(2)],
+		r.once(3, fmt.Sprintf("nodes=zone=z%d", r.IntN(2))), r.once(4, fmt.Sprintf("services=app=a%d", r.IntN(2))),
+		r.once(3, fmt.Sprintf("prefer=zone=z%d@%d", r.IntN(2), 1+r.IntN(100))), r.once(3, fmt.Sprintf("interfaces=eth%d", r.IntN(3)))}, " ")
+}
+
+func (r dice) node(i int) string {
+	return strings.Join([]string{"node", fmt.Sprintf("node-%d", i), fmt.Sprintf("zone=z%d", r.IntN(2)), r.once(5, "cordoned"),
+		r.once(8, "network-unavailable"), r.once(8, ExcludeLabel+"="), r.once(3, "interfaces=eth1"), r.once(12, "interfaces="),
+		r.once(10, fmt.Sprintf("address=192.0.2.%d", r.IntN(16)))}, " ")
+}
+
+func (r dice) member(i int) string {
+	return strings.Join([]string{"member", fmt.Sprintf("node-%d", i), r.once(8, "silent")}, " ")
+}
+
+func (r dice) service(i int) string {
+	address := fmt.Sprintf("192.0.2.%d", r.IntN(45))
+	if r.IntN(4) == 0 {
+		address += fmt.Sprintf(",2001:db8::%d", r.IntN(4))
+	}
+	endpoints := fmt.Sprintf("endpoints=node-%d,node-%d", r.IntN(5), r.IntN(5))
+	if r.IntN(5) == 0 {
+		endpoints = r.once(2, "endpoints=elsewhere")
+	}
+	return strings.Join([]string{"service", fmt.Sprintf("ns/s%d", i), address, fmt.Sprintf("app=a%d", r.IntN(2)), r.once(3, "local"), endpoints}, " ")
+}
+
 // random makes a world of any kind.
-func random(r *rand.Rand) *world {
+func random(t *testing.T, r dice) *world {
+	t.Helper()
 	w := newWorld()
-	must := func(err error) {
-		if err != nil {
-			panic(err)
-		}
-	}
-	pick := func(n int) bool { return r.IntN(n) == 0 }
-	opt := func(cond bool, s string) string {
-		if cond {
-			return s
-		}
-		return ""
-	}
-	must(w.do("pool one 192.0.2.0/28"))
-	must(w.do("pool two 192.0.2.32-192.0.2.40 2001:db8::/120"))
-	for i := range r.IntN(5) {
-		must(w.do(strings.Join([]string{"advert", fmt.Sprintf("adv%d", i), []string{"one", "two"}[r.IntN(2)],
-			opt(pick(3), fmt.Sprintf("nodes=zone=z%d", r.IntN(2))), opt(pick(4), fmt.Sprintf("services=app=a%d", r.IntN(2))),
-			opt(pick(3), fmt.Sprintf("prefer=zone=z%d@%d", r.IntN(2), 1+r.IntN(100))), opt(pick(4), fmt.Sprintf("interfaces=eth%d", r.IntN(2)))}, " ")))
+	lines := []string{"pool one 192.0.2.0/28", "pool two 192.0.2.32-192.0.2.40 2001:db8::/120"}
+	for range r.IntN(5) {
+		lines = append(lines, r.advert())
 	}
 	for i := range 1 + r.IntN(5) {
-		name := fmt.Sprintf("node-%d", i)
-		must(w.do(strings.Join([]string{"node", name, fmt.Sprintf("zone=z%d", r.IntN(2)), opt(pick(5), "cordoned"),
-			opt(pick(8), "network-unavailable"), opt(pick(8), ExcludeLabel+"="), opt(pick(6), "interfaces=eth1"),
-			opt(pick(10), fmt.Sprintf("address=192.0.2.%d", r.IntN(16)))}, " ")))
-		if !pick(5) {
-			must(w.do("member " + name))
+		lines = append(lines, r.node(i))
+		if r.IntN(5) != 0 {
+			lines = append(lines, r.member(i))
 		}
 	}
 	for i := range r.IntN(12) {
-		address := fmt.Sprintf("192.0.2.%d", r.IntN(45))
-		if pick(4) {
-			address += fmt.Sprintf(",2001:db8::%d", r.IntN(4))
+		lines = append(lines, r.service(i))
+	}
+	for _, l := range lines {
+		if err := w.do(l); err != nil {
+			t.Fatal(err)
 		}
-		must(w.do(strings.Join([]string{"service", fmt.Sprintf("ns/s%d", i), address, fmt.Sprintf("app=a%d", r.IntN(2)), opt(pick(3), "local"),
-			opt(!pick(5), fmt.Sprintf("endpoints=node-%d,node-%d", r.IntN(5), r.IntN(5)))}, " ")))
 	}
 	return w
 }
 
 func TestRandomWorlds(t *testing.T) {
-	r := rand.New(rand.NewPCG(7, 8))
+	r := dice{rand.New(rand.NewPCG(7, 8))}
 	announced := 0
 	for range 1000 {
-		w := random(r)
+		w := random(t, r)
 		checkOwners(t, w, 0)
-		for _, m := range w.names() {
+		for _, m := range append(w.names(), "") {
 			s := w.snapshot(m)
 			first := Plan(s)
 			r.Shuffle(len(s.Services), func(i, j int) { s.Services[i], s.Services[j] = s.Services[j], s.Services[i] })
@@ -86,7 +107,7 @@ func TestRandomWorlds(t *testing.T) {
 			for _, svc := range s.Services {
 				lines += len(svc.Addresses)
 			}
-			if len(first.Why) != lines {
+			if m == "" && len(first.Why) != lines {
 				t.Fatalf("%d reasons for %d addresses of Services", len(first.Why), lines)
 			}
 		}
@@ -112,8 +133,11 @@ func checkAllowed(t *testing.T, s Snapshot, e L2Entry) {
 			t.Errorf("%s is the address of %s", e.Address, n.Name)
 		}
 	}
-	if _, excluded := node.Labels[ExcludeLabel]; excluded || node.NetworkUnavailable || !slices.Contains(s.Members, s.Node) {
+	if _, excluded := node.Labels[ExcludeLabel]; excluded || node.NetworkUnavailable || !slices.ContainsFunc(s.Members, func(m Member) bool { return m.Node == s.Node }) {
 		t.Errorf("%s may announce nothing, yet announces %s", s.Node, e.Address)
+	}
+	if !slices.ContainsFunc(s.Interfaces, e.On) {
+		t.Errorf("%s announces %s on %v and has %v", s.Node, e.Address, e.Interfaces, s.Interfaces)
 	}
 	for _, svc := range s.Services {
 		if !slices.Contains(svc.Addresses, e.Address) || !slices.Contains(e.Services, svc.Name) {
@@ -126,7 +150,8 @@ func checkAllowed(t *testing.T, s Snapshot, e L2Entry) {
 			in := slices.ContainsFunc(p.Addresses, func(r ipam.Range) bool { return r.Contains(e.Address) })
 			for _, adv := range p.L2 {
 				if in && (adv.NodeSelectors == nil || adv.NodeSelectors[0].Matches(node.Labels)) &&
-					(adv.ServiceSelectors == nil || adv.ServiceSelectors[0].Matches(svc.Labels)) {
+					(adv.ServiceSelectors == nil || adv.ServiceSelectors[0].Matches(svc.Labels)) &&
+					(adv.Interfaces == nil || slices.Contains(s.Interfaces, adv.Interfaces[0])) {
 					return
 				}
 			}
@@ -135,40 +160,125 @@ func checkAllowed(t *testing.T, s Snapshot, e L2Entry) {
 	t.Errorf("nothing allows %s to announce %s: %+v", s.Node, e.Address, e)
 }
 
-// One plan of 100 nodes and 10 000 addresses, and what a node's loss moves.
-func TestLargePlan(t *testing.T) {
-	w := newWorld()
-	for _, l := range []string{"pool big 10.0.0.0/16", "advert all big"} {
-		if err := w.do(l); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i := range 100 {
-		_ = w.do(fmt.Sprintf("node worker-%d kubernetes.io/hostname=worker-%d", i, i))
-		_ = w.do(fmt.Sprintf("member worker-%d", i))
-	}
-	a := netip.MustParseAddr("10.0.0.1")
-	for i := range 10_000 {
-		_ = w.do(fmt.Sprintf("service ns/svc-%d %s endpoints=worker-%d", i, a, i%100))
-		a = a.Next()
-	}
-	s := w.snapshot("worker-7")
-	start := time.Now()
-	d := Plan(s)
-	t.Logf("one plan of 10000 addresses and 100 nodes: %v, %d entries here", time.Since(start).Round(time.Millisecond), len(d.L2))
-	before := map[netip.Addr]string{}
-	for _, y := range d.Why {
-		before[y.Address] = y.Owner
-	}
-	s.Members = slices.DeleteFunc(slices.Clone(s.Members), func(m string) bool { return m == "worker-8" })
-	moved := 0
-	for _, y := range Plan(s).Why {
-		if y.Owner != before[y.Address] {
-			moved++
-			if before[y.Address] != "worker-8" {
-				t.Fatalf("%s moved from %s to %s when worker-8 left", y.Address, before[y.Address], y.Owner)
+// TestAPlanThatIsKeptUpToDateIsThatOfTheWhole plans each step of random histories with what has changed, and anew.
+func TestAPlanThatIsKeptUpToDateIsThatOfTheWhole(t *testing.T) {
+	r := dice{rand.New(rand.NewPCG(9, 10))}
+	parts := 0
+	for range 60 {
+		w := random(t, r)
+		planners, before := map[string]*Planner{}, map[string]Service{}
+		var history []string
+		for range 40 {
+			var changed []Service
+			for name, s := range w.services {
+				if old, ok := before[name]; !ok || !reflect.DeepEqual(old, s) {
+					changed = append(changed, s)
+				}
+				before[name] = s
+			}
+			for name := range before {
+				if _, ok := w.services[name]; !ok {
+					changed = append(changed, Service{Name: name})
+					delete(before, name)
+				}
+			}
+			for i := range 5 {
+				name := fmt.Sprintf("node-%d", i)
+				if planners[name] == nil {
+					planners[name] = &Planner{}
+				}
+				p, s := planners[name], w.snapshot(name)
+				was, kept := p.cluster, p.desired
+				copied := Desired{slices.Clone(kept.L2), slices.Clone(kept.Why), kept.Excluded}
+				switch {
+				case was == nil: // has missed what was before
+					p.Plan(s.Cluster, s.Services)
+				default:
+					p.Plan(s.Cluster, changed)
+				}
+				if p.cluster == was {
+					parts++
+				}
+				if d := cmp.Diff(Plan(s), p.desired, comparing...); d != "" {
+					t.Fatalf("%s, after %q: -anew +kept %s", name, history, d)
+				}
+				if d := cmp.Diff(copied, kept, comparing...); d != "" {
+					t.Fatalf("a plan that was given away is changed: %s", d)
+				}
+			}
+			var line string
+			switch i := r.IntN(5); r.IntN(9) {
+			case 0:
+				line = r.advert()
+			case 1:
+				line = r.node(i)
+			case 2:
+				line = r.member(i)
+			case 3:
+				line = fmt.Sprintf("gone node-%d", i)
+			case 4:
+				line = fmt.Sprintf("lost node-%d", i)
+			case 5:
+				line = fmt.Sprintf("delete ns/s%d", r.IntN(12))
+			default:
+				line = r.service(r.IntN(12))
+			}
+			history = append(history, line)
+			if err := w.do(line); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}
-	t.Logf("worker-8 left: %d addresses moved", moved)
+	if parts < 1000 {
+		t.Errorf("only %d steps were taken in part", parts)
+	}
+}
+
+// large is a cluster with so many nodes, members and Services with an address each, as the member on a node sees it.
+func large(tb testing.TB, nodes, services int, on string) Snapshot {
+	tb.Helper()
+	w := newWorld()
+	do := func(format string, args ...any) {
+		if err := w.do(fmt.Sprintf(format, args...)); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	do("pool big 10.0.0.0/16")
+	do("advert all big")
+	for i := range nodes {
+		do("node worker-%d kubernetes.io/hostname=worker-%d", i, i)
+		do("member worker-%d", i)
+	}
+	a := netip.MustParseAddr("10.0.0.1")
+	for i := range services {
+		do("service ns/svc-%d %s endpoints=worker-%d", i, a, i%nodes)
+		a = a.Next()
+	}
+	return w.snapshot(on)
+}
+
+func BenchmarkPlan10000Of100Nodes(b *testing.B) {
+	s := large(b, 100, 10_000, "worker-7")
+	b.ReportAllocs()
+	for b.Loop() {
+		Plan(s)
+	}
+}
+
+func BenchmarkOneServiceOf10000(b *testing.B) {
+	for _, nodes := range []int{1, 100} {
+		b.Run(fmt.Sprintf("%d nodes", nodes), func(b *testing.B) {
+			s := large(b, nodes, 10_000, "worker-0")
+			var p Planner
+			p.Plan(s.Cluster, s.Services)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				svc := s.Services[i%len(s.Services)]
+				if i%2 == 0 {
+					svc.Endpoints = Endpoints{}
+				}
+				p.Plan(s.Cluster, []Service{svc})
+			}
+		})
+	}
 }

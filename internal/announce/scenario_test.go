@@ -1,8 +1,10 @@
 package announce
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"metallb.io/operator/internal/config"
@@ -25,7 +27,7 @@ var update = flag.Bool("update", false, "rewrite the expected results of the sce
 //	pool NAME RANGE...
 //	advert NAME POOL [nodes=SELECTOR] [services=SELECTOR] [prefer=SELECTOR@WEIGHT] [interfaces=A,B]
 //	node NAME [label=value...] [address=IP] [cordoned] [network-unavailable] [interfaces=A,B]
-//	member NAME, gone NAME, lost NAME (a member that has not joined)
+//	member NAME [silent], gone NAME, lost NAME (a member that has not joined); a silent one does not tell its interfaces
 //	service NAME IP[,IP] [label=value...] [local] [endpoints=NODE,NODE | endpoints=elsewhere] [pool=NAME]
 //	delete NAME (a service, node, advert or pool)
 //	ignore-exclude-label
@@ -37,41 +39,42 @@ type world struct {
 	nodes    map[string]Node
 	ifaces   map[string][]string
 	members  map[string]bool // value: joined
+	silent   map[string]bool
 	ignore   bool
+	compiled *config.Config // nil: pools have changed
 }
 
 func newWorld() *world {
-	return &world{services: map[string]Service{}, nodes: map[string]Node{}, ifaces: map[string][]string{}, members: map[string]bool{}}
+	return &world{services: map[string]Service{}, nodes: map[string]Node{}, ifaces: map[string][]string{}, members: map[string]bool{}, silent: map[string]bool{}}
 }
 
-// snapshot is what the member on a node sees.
+// snapshot is what the member on a node sees; of no node, what one that knows all would.
 func (w *world) snapshot(node string) Snapshot {
-	s := Snapshot{
-		Node: node, Config: &config.Config{Pools: w.pools}, Joined: w.members[node],
-		Interfaces: w.ifaces[node], Addresses: w.nodes[node].Addresses, IgnoreExcludeLabel: w.ignore,
+	if w.compiled == nil {
+		w.compiled = &config.Config{Pools: slices.Clone(w.pools)}
 	}
+	s := Snapshot{Cluster: Cluster{
+		Node: node, Config: w.compiled, Joined: w.members[node] || node == "",
+		Interfaces: w.ifaces[node], Addresses: w.nodes[node].Addresses, IgnoreExcludeLabel: w.ignore,
+	}}
 	for _, x := range w.services {
 		s.Services = append(s.Services, x)
 	}
-	for _, x := range w.nodes {
-		s.Nodes = append(s.Nodes, x)
+	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
+		s.Nodes = append(s.Nodes, w.nodes[name])
 	}
-	for m, joined := range w.members {
-		if joined {
-			s.Members = append(s.Members, m)
+	for _, m := range w.names() {
+		switch joined := w.members[m]; {
+		case joined && w.silent[m]:
+			s.Members = append(s.Members, Member{Node: m})
+		case joined:
+			s.Members = append(s.Members, Member{m, w.ifaces[m]})
 		}
 	}
 	return s
 }
 
-func (w *world) names() []string {
-	var out []string
-	for m := range w.members {
-		out = append(out, m)
-	}
-	slices.Sort(out)
-	return out
-}
+func (w *world) names() []string { return slices.Sorted(maps.Keys(w.members)) }
 
 // options splits words into key=value and the rest.
 func options(words []string) (kv map[string]string, flags []string) {
@@ -106,6 +109,7 @@ func (w *world) do(line string) error {
 		return w.node(f[1], f[2:])
 	case "member":
 		w.members[f[1]] = true
+		w.silent[f[1]] = slices.Contains(f, "silent")
 	case "lost":
 		w.members[f[1]] = false
 	case "gone":
@@ -113,6 +117,9 @@ func (w *world) do(line string) error {
 	case "service":
 		return w.service(f[1], f[2], f[3:])
 	case "delete":
+		if _, ok := w.services[f[1]]; !ok {
+			w.compiled = nil
+		}
 		delete(w.services, f[1])
 		delete(w.nodes, f[1])
 		w.pools = slices.DeleteFunc(w.pools, func(p config.Pool) bool { return p.Name == f[1] })
@@ -128,6 +135,7 @@ func (w *world) do(line string) error {
 }
 
 func (w *world) pool(name string, ranges []string) error {
+	w.compiled = nil
 	p := config.Pool{Name: name, AutoAssign: true}
 	for _, text := range ranges {
 		r, err := ipam.ParseRange(text)
@@ -141,6 +149,7 @@ func (w *world) pool(name string, ranges []string) error {
 }
 
 func (w *world) advert(name, pool string, words []string) error {
+	w.compiled = nil
 	kv, _ := options(words)
 	adv := config.L2Advertisement{Name: name}
 	for key, value := range kv {
@@ -221,6 +230,9 @@ func (w *world) plan() []string {
 	var lines []string
 	for _, m := range w.names() {
 		d := Plan(w.snapshot(m))
+		if d.Excluded != "" {
+			out = append(out, fmt.Sprintf("%s announces nothing, because it %s", m, d.Excluded))
+		}
 		for _, e := range d.L2 {
 			on := "all interfaces"
 			if len(e.Interfaces) > 0 {
@@ -241,11 +253,14 @@ func (w *world) plan() []string {
 	}
 	slices.Sort(lines)
 	for _, l := range lines {
-		by := strings.Join(saying[l], ",")
-		if len(saying[l]) == len(w.members) {
-			by = "all"
+		switch by := saying[l]; len(by) {
+		case 1:
+			out = append(out, by[0]+" says "+l)
+		case len(w.members):
+			out = append(out, "all say "+l)
+		default:
+			out = append(out, strings.Join(by, ",")+" say "+l)
 		}
-		out = append(out, by+" say "+l)
 	}
 	if len(out) == 0 {
 		out = []string{"nothing"}
@@ -289,33 +304,57 @@ func TestScenarios(t *testing.T) {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
-			} else if d := cmp.Diff(string(b), got); d != "" {
+			} else if d := gocmp.Diff(string(b), got); d != "" {
 				t.Error(d)
 			}
 		})
 	}
 }
 
-// checkOwners: where members agree about who is there, no two announce an address, and all name the same owner.
+// checkOwners: where members agree about who is there, no two announce an address, each names the owner that a plan for none
+// of them names, and of each address of a Service one of them speaks.
 func checkOwners(t *testing.T, w *world, line int) {
 	t.Helper()
-	owner, by := map[netip.Addr]string{}, map[netip.Addr]string{}
+	type about struct {
+		service string
+		address netip.Addr
+	}
+	owner, by, spoken := map[netip.Addr]string{}, map[netip.Addr]string{}, map[about]string{}
+	whole := Plan(w.snapshot(""))
+	for _, y := range whole.Why {
+		owner[y.Address] = cmp.Or(owner[y.Address], y.Owner)
+	}
+	if len(whole.L2) > 0 {
+		t.Errorf("line %d: nobody announces %+v", line, whole.L2)
+	}
+	silent := false
 	for _, m := range w.names() {
+		if !w.members[m] {
+			continue
+		}
+		silent = silent || w.silent[m] || len(w.ifaces[m]) == 0
 		d := Plan(w.snapshot(m))
 		for _, e := range d.L2 {
 			if by[e.Address] != "" {
 				t.Errorf("line %d: %s and %s both announce %s", line, by[e.Address], m, e.Address)
 			}
 			by[e.Address] = m
+			if owner[e.Address] != m && !w.silent[m] {
+				t.Errorf("line %d: %s announces %s, others wait for %s", line, m, e.Address, owner[e.Address])
+			}
 		}
 		for _, y := range d.Why {
-			if y.Owner == "" {
-				continue
+			a := about{y.Service, y.Address}
+			if spoken[a] != "" {
+				t.Errorf("line %d: both %s and %s speak of %v", line, spoken[a], m, a)
 			}
-			if o := owner[y.Address]; o != "" && o != y.Owner {
-				t.Errorf("line %d: %s says %s owns %s, others say %s", line, m, y.Owner, y.Address, o)
-			}
-			owner[y.Address] = y.Owner
+			spoken[a] = m
+		}
+	}
+	for _, y := range whole.Why {
+		// What a silent member (also one without any interface, which is none for long) that lacks an interface is believed to own, nobody speaks of.
+		if a := (about{y.Service, y.Address}); spoken[a] == "" && !silent && len(w.snapshot("").Members) > 0 {
+			t.Errorf("line %d: nobody speaks of %v", line, a)
 		}
 	}
 }

@@ -241,14 +241,21 @@ func (m *Members) SetSecret(secret []byte) {
 	}
 }
 
-// SetReady says whether this member can announce. Only ready members count as alive nodes, for the others and for itself.
-func (m *Members) SetReady(ready bool) {
+// SetReady says whether this member can announce, and by name on which network interfaces. Only ready members count as alive
+// nodes, for the others and for itself.
+func (m *Members) SetReady(ready bool, interfaces []string) {
+	packed := packNames(interfaces)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.own.Ready != ready {
-		m.own.Ready = ready
-		signal(m.kick)
+	if m.own.Ready == ready && m.own.Interfaces == packed {
+		return
 	}
+	m.own.Ready, m.own.Interfaces = ready, packed
+	if packed != decodeMeta(m.own.encode()).Interfaces {
+		m.config.Log.Warn("too many network interfaces to tell the other speakers of, which now count on any that is asked for; exclude those that are not for announcing",
+			"interfaces", len(interfaces), "bytes", len(packed))
+	}
+	signal(m.kick)
 }
 
 // Doubt makes a member that knows of nobody else look for the others again before it acts, as at its start: it was cut off
@@ -268,22 +275,6 @@ func (m *Members) Doubt() {
 		signal(m.kick)
 		signal(m.changed)
 	}
-}
-
-// SetInterfaces says by name on which network interfaces this member can announce.
-func (m *Members) SetInterfaces(names []string) {
-	packed := packNames(names)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.own.Interfaces == packed {
-		return
-	}
-	m.own.Interfaces = packed
-	if packed != "" && decodeMeta(m.own.encode()).Interfaces == "" {
-		m.config.Log.Warn("too many network interfaces to tell the other speakers of: they count on this node having any that is asked for; exclude those not announced on",
-			"interfaces", len(names), "bytes", len(packed))
-	}
-	signal(m.kick)
 }
 
 // Leave tells the others that this member goes, so that they take over at once, and waits until somebody has heard it or

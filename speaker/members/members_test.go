@@ -76,7 +76,7 @@ func (g *group) start(i int, instance, secret string) *Members {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { _ = m.Close() })
-	m.SetReady(true)
+	m.SetReady(true, nil)
 	g.instances[i] = append(g.instances[i], instance)
 	m.SetPeers(g.peers, g.instances[i])
 	return m
@@ -135,11 +135,11 @@ func TestMembersFindOneAnotherAndNoticeWhoGoes(t *testing.T) {
 		t.Logf("member %d has found the others after %v", i, wait(t, m, 5*time.Second, "all found", sees(0, 1, 2)).Round(time.Millisecond))
 	}
 
-	ms[1].SetReady(false)
+	ms[1].SetReady(false, nil)
 	took := wait(t, ms[0], 2*time.Second, "not ready is not alive", sees(0, 2))
 	wait(t, ms[1], 2*time.Second, "not for itself either", sees(0, 2))
 	t.Logf("not ready: seen after %v", took.Round(time.Millisecond))
-	ms[1].SetReady(true)
+	ms[1].SetReady(true, nil)
 	wait(t, ms[2], 2*time.Second, "ready again", sees(0, 1, 2))
 
 	start := time.Now()
@@ -242,24 +242,24 @@ func TestMembersTellOnWhichInterfacesTheyCanAnnounce(t *testing.T) {
 	tells := func(want map[string][]string) func(View) bool {
 		return func(v View) bool { return maps.EqualFunc(v.Interfaces, want, slices.Equal) }
 	}
-	a.SetInterfaces([]string{"eth1", "eth0"})
+	a.SetReady(true, []string{"eth1", "eth0"})
 	want := map[string][]string{node(0): {"eth0", "eth1"}}
 	for _, m := range []*Members{a, b, silent} {
 		took := wait(t, m, time.Second, "what one tells", tells(want))
 		t.Logf("told: seen after %v", took.Round(time.Millisecond))
 	}
-	b.SetInterfaces([]string{"eth0"})
+	b.SetReady(true, []string{"eth0"})
 	want[node(1)] = []string{"eth0"}
 	wait(t, a, time.Second, "what another tells", tells(want))
-	a.SetInterfaces([]string{"eth1"})
+	a.SetReady(true, []string{"eth1"})
 	want[node(0)] = []string{"eth1"}
 	wait(t, b, time.Second, "an interface has gone", tells(want))
-	b.SetReady(false)
+	b.SetReady(false, nil)
 	delete(want, node(1))
 	wait(t, a, time.Second, "one that is not ready tells nothing", tells(want))
 
 	newer := g.start(0, "b", "secret") // an upgrade, with another interface excluded
-	newer.SetInterfaces([]string{"eth2"})
+	newer.SetReady(true, []string{"eth2"})
 	want[node(0)] = []string{"eth1", "eth2"}
 	wait(t, silent, 5*time.Second, "what either pod of a node can do, the node can", tells(want))
 	if err := a.Leave(time.Second); err != nil {
@@ -275,12 +275,12 @@ func TestAMemberThatIsNotReadyDoesNotStandForItsNode(t *testing.T) {
 	a, old := g.start(0, "a", "secret"), g.start(1, "old", "secret")
 	wait(t, a, 5*time.Second, "found", sees(0, 1))
 	newer := g.start(1, "new", "secret")
-	newer.SetReady(false)
+	newer.SetReady(false, nil)
 	wait(t, newer, 5*time.Second, "joined", sees(0, 1))
 	if newer.View().Sibling != true || old.View().Sibling {
 		t.Error("only the ready one is a sibling to rely on")
 	}
-	old.SetReady(false)
+	old.SetReady(false, nil)
 	wait(t, a, 2*time.Second, "no ready instance is left", sees(0))
 }
 

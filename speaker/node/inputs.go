@@ -1,6 +1,7 @@
 package node
 
 import (
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -28,8 +29,10 @@ type inputs struct {
 
 	mu            sync.Mutex
 	services      map[types.NamespacedName]service
+	touched       map[types.NamespacedName]bool                                  // Services that have changed since they were gathered
 	slices        map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice // by Service
 	nodes         map[string]announce.Node
+	sorted        []announce.Node        // the same by name; nil: to be made anew
 	around        map[string]config.Node // the same nodes, as the configuration sees them
 	gateways      []netip.Addr           // of this node
 	pods          map[string]*corev1.Pod
@@ -45,9 +48,15 @@ type service struct {
 func newInputs(class lbservice.Class, node, pod string, address netip.Addr) *inputs {
 	return &inputs{
 		class: class, node: node, pod: pod, address: address, changed: make(chan struct{}, 1),
-		services: map[types.NamespacedName]service{}, slices: map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice{},
+		services: map[types.NamespacedName]service{}, touched: map[types.NamespacedName]bool{}, slices: map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice{},
 		nodes: map[string]announce.Node{}, around: map[string]config.Node{}, pods: map[string]*corev1.Pod{}, configChanged: true,
 	}
+}
+
+// touch notes that a Service has changed; mu is held.
+func (in *inputs) touch(key types.NamespacedName) {
+	in.touched[key] = true
+	in.signal()
 }
 
 // signal must be called with the change made.
@@ -75,7 +84,7 @@ func (in *inputs) setService(svc *corev1.Service) {
 	s.Endpoints = in.endpoints(key)
 	if old, ok := in.services[key]; !ok || !reflect.DeepEqual(old, s) {
 		in.services[key] = s
-		in.signal()
+		in.touch(key)
 	}
 }
 
@@ -85,7 +94,7 @@ func (in *inputs) deleteService(svc *corev1.Service) {
 	defer in.mu.Unlock()
 	if _, ok := in.services[key]; ok {
 		delete(in.services, key)
-		in.signal()
+		in.touch(key)
 	}
 }
 
@@ -134,7 +143,7 @@ func (in *inputs) refresh(key types.NamespacedName) {
 	if e := in.endpoints(key); e.Any != s.Endpoints.Any || !slices.Equal(e.Nodes, s.Endpoints.Nodes) {
 		s.Endpoints = e
 		in.services[key] = s
-		in.signal()
+		in.touch(key)
 	}
 }
 
@@ -152,7 +161,7 @@ func (in *inputs) setNode(n *corev1.Node) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if old, ok := in.nodes[x.Name]; !ok || !reflect.DeepEqual(old, x) {
-		in.nodes[x.Name] = x
+		in.nodes[x.Name], in.sorted = x, nil
 		in.signal()
 	}
 	if old, ok := in.around[y.Name]; !ok || !reflect.DeepEqual(old, y) {
@@ -166,6 +175,7 @@ func (in *inputs) deleteNode(n *corev1.Node) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	delete(in.nodes, n.Name)
+	in.sorted = nil
 	delete(in.around, n.Name)
 	in.configChanged = true
 	in.signal()
@@ -304,18 +314,22 @@ func (in *inputs) configNodes(subnets []netip.Prefix) []config.Node {
 	return out
 }
 
-// gather puts Services and Nodes into a snapshot. What they point at is never changed afterwards.
-func (in *inputs) gather(s *announce.Snapshot) {
+// gather returns the Nodes, sorted by name, and the Services that have changed since the last call; one that has gone is
+// without addresses. What they point at is never changed afterwards.
+func (in *inputs) gather() ([]announce.Node, []announce.Service) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	s.Services = make([]announce.Service, 0, len(in.services))
-	for _, x := range in.services {
-		s.Services = append(s.Services, x.Service)
+	if in.sorted == nil {
+		in.sorted = slices.SortedFunc(maps.Values(in.nodes), func(a, b announce.Node) int { return strings.Compare(a.Name, b.Name) })
 	}
-	s.Nodes = make([]announce.Node, 0, len(in.nodes))
-	for _, x := range in.nodes {
-		s.Nodes = append(s.Nodes, x)
+	changed := make([]announce.Service, 0, len(in.touched))
+	for key := range in.touched {
+		s := in.services[key].Service
+		s.Name = key.String()
+		changed = append(changed, s)
 	}
+	clear(in.touched)
+	return in.sorted, changed
 }
 
 // reference is what an event about a Service refers to; nil if it is gone.

@@ -1,12 +1,15 @@
 package node
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -106,14 +109,52 @@ func TestEndpointsKnownBeforeTheirServiceCount(t *testing.T) {
 	in := testInputs()
 	in.setSlice(testSlice("web-1", "web", "node-2"))
 	in.setService(testService("web", nil))
-	var s announce.Snapshot
-	in.gather(&s)
+	_, changed := in.gather()
 	want := []announce.Service{{
 		Name: "default/web", Labels: map[string]string{"app": "web"}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.10")},
 		Pool: "front", Endpoints: announce.Endpoints{Any: true, Nodes: []string{"node-2"}},
 	}}
-	if d := cmp.Diff(want, s.Services, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+	if d := cmp.Diff(want, changed, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestWhatIsGatheredIsWhatHasChanged(t *testing.T) {
+	in := testInputs()
+	gathered := func(what string, want ...string) []announce.Node {
+		t.Helper()
+		nodes, changed := in.gather()
+		got := []string{}
+		for _, s := range changed {
+			got = append(got, fmt.Sprint(s.Name, " ", len(s.Addresses), " ", s.Endpoints.Nodes))
+		}
+		slices.Sort(got)
+		if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("%s: %s", what, d)
+		}
+		return nodes
+	}
+	gathered("nothing yet")
+	in.setService(testService("web", nil))
+	in.setService(testService("db", nil))
+	in.setSlice(testSlice("web-1", "web", "node-2"))
+	in.setNode(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-2"}})
+	gathered("all at first", "default/db 1 []", "default/web 1 [node-2]")
+	gathered("no change")
+	in.setSlice(testSlice("web-1", "web", "node-1"))
+	gathered("endpoints", "default/web 1 [node-1]")
+	in.deleteService(testService("db", nil))
+	gathered("one that has gone", "default/db 0 []")
+	in.deleteService(testService("web", nil))
+	in.setService(testService("web", nil))
+	gathered("gone and come again", "default/web 1 [node-1]")
+	in.setNode(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}})
+	if nodes := gathered("a node is no Service"); len(nodes) != 2 || nodes[0].Name != "node-1" {
+		t.Errorf("nodes %v", nodes)
+	}
+	in.deleteNode(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}})
+	if nodes := gathered("a node less"); len(nodes) != 1 {
+		t.Errorf("nodes %v", nodes)
 	}
 }
 
@@ -212,8 +253,8 @@ func TestStripKeepsWhatIsRead(t *testing.T) {
 	put(full, svc, slice, node, pod)
 	put(stripped, less(svc), less(slice), less(node), less(pod))
 	var a, b announce.Snapshot
-	full.gather(&a)
-	stripped.gather(&b)
+	a.Nodes, a.Services = full.gather()
+	b.Nodes, b.Services = stripped.gather()
 	if d := cmp.Diff(a, b, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 		t.Errorf("stripping loses: %s", d)
 	}

@@ -11,6 +11,7 @@ import (
 	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/announce"
 	"metallb.io/operator/internal/config"
+	"metallb.io/operator/speaker/members"
 )
 
 // round brings what is announced in line with what is so now. An error means that it should be tried again.
@@ -29,14 +30,13 @@ func (n *Node) round(ctx context.Context) error {
 	n.cut = len(open) == 0
 	view := n.Members.View()
 	// The others count on this node from here on, and it on itself once gossip says so.
-	n.Members.SetReady(view.Joined && n.config != nil && len(open) > 0)
+	n.Members.SetReady(view.Joined && n.config != nil && len(open) > 0, open)
 
-	s := announce.Snapshot{
-		Node: n.Name, Config: n.config, Members: view.Nodes, Joined: view.Joined, Interfaces: open,
+	nodes, changed := n.inputs.gather()
+	desired := n.planner.Plan(announce.Cluster{
+		Node: n.Name, Config: n.config, Nodes: nodes, Members: claims(view), Joined: view.Joined, Interfaces: open,
 		Addresses: network.Addresses, IgnoreExcludeLabel: n.IgnoreExcludeLabel,
-	}
-	n.inputs.gather(&s)
-	desired := announce.Plan(s)
+	}, changed)
 	running := n.ARP.Sync(desired.Entries())
 	running6, ndpErr := n.NDP.Sync(network.Interfaces, desired.Entries())
 	if view.Healed != n.healed {
@@ -50,6 +50,15 @@ func (n *Node) round(ctx context.Context) error {
 	err := errors.Join(configErr, listenErr, ndpErr)
 	n.complain(err)
 	return err
+}
+
+// claims are the members with what they tell of themselves.
+func claims(v members.View) []announce.Member {
+	out := make([]announce.Member, len(v.Nodes))
+	for i, name := range v.Nodes {
+		out[i] = announce.Member{Node: name, Interfaces: v.Interfaces[name]}
+	}
+	return out
 }
 
 // readConfig compiles the configuration if it has changed, or what it is compiled with. If it cannot be read, the last one

@@ -1,0 +1,163 @@
+package announce
+
+import (
+	"net/netip"
+	"slices"
+
+	"metallb.io/operator/internal/election"
+	"metallb.io/operator/internal/l2"
+)
+
+// verdict is what was decided for an address.
+type verdict struct {
+	reason     Reason
+	owner      string
+	interfaces []string
+}
+
+// outcome decides on an address, and says what that means for this node.
+func (c *cluster) outcome(a netip.Addr, users []use) outcome {
+	o := outcome{address: a}
+	v := c.decide(a, users)
+	if !c.speaks(a, v) {
+		return o
+	}
+	for _, u := range users {
+		o.why = append(o.why, c.why(u, a, v))
+	}
+	if v.reason == Announced {
+		o.entry = &L2Entry{Entry: l2.Entry{Address: a, Interfaces: v.interfaces}, Services: wanting(users)}
+	}
+	return o
+}
+
+// speaks reports whether it is for this node to speak of an address. Its owner does, and of one without an owner one of
+// the members, elected like one. Where there is no member, a node without interfaces, which cannot be one, speaks; one
+// that has them will be a member in a moment.
+func (c *cluster) speaks(a netip.Addr, v verdict) bool {
+	switch {
+	case c.Node == "", v.reason == NotJoined:
+		return true
+	case v.owner != "":
+		return v.owner == c.Node
+	}
+	speaker, ok := election.Owner(a, c.members)
+	return ok && speaker == c.Node || !ok && len(c.Interfaces) == 0
+}
+
+// decide goes through what an address needs, in the order of the reasons.
+func (c *cluster) decide(a netip.Addr, users []use) verdict {
+	switch {
+	case !c.Joined:
+		return verdict{reason: NotJoined}
+	case !slices.ContainsFunc(users, func(u use) bool { return u.inPool }):
+		return verdict{reason: NoPool}
+	case c.holders[a] != "":
+		return verdict{reason: HeldByNode}
+	case !slices.ContainsFunc(users, func(u use) bool { return len(u.adverts) > 0 }):
+		return verdict{reason: NoAdvertisement}
+	case !slices.ContainsFunc(users, func(u use) bool { return len(u.adverts) > 0 && u.service.deliverable() }):
+		return verdict{reason: NoEndpoints}
+	}
+	owner, ok := election.Owner(a, c.candidates(users, (*advert).holdsOn))
+	switch {
+	case !ok && len(c.candidates(users, (*advert).selectsNode)) > 0:
+		return verdict{reason: NoInterface}
+	case !ok:
+		return verdict{reason: NoNode}
+	case owner != c.Node:
+		return verdict{reason: OtherNode, owner: owner}
+	default:
+		return verdict{reason: Announced, owner: owner, interfaces: c.interfaces(users)}
+	}
+}
+
+func (a *advert) selectsNode(i int) bool { return a.selects[i] }
+func (a *advert) holdsOn(i int) bool     { return a.holds[i] }
+
+// deliverable reports whether there is a node that can deliver the Service's traffic.
+func (s *Service) deliverable() bool {
+	if s.Local {
+		return len(s.Endpoints.Nodes) > 0
+	}
+	return s.Endpoints.Any
+}
+
+// deliverableOn reports whether traffic that enters at the node reaches an endpoint.
+func (s *Service) deliverableOn(node string) bool {
+	if !s.Local {
+		return s.Endpoints.Any
+	}
+	_, ok := slices.BinarySearch(s.Endpoints.Nodes, node)
+	return ok
+}
+
+// cordonPenalty is more than all weights of preferred nodes together.
+const cordonPenalty = 1 << 30
+
+// candidates are the nodes that may own an address, where the advertisements that count on a node are given. Services
+// that share the address wish together: a node is a candidate if one of them may be announced there, and what any of their
+// advertisements prefers counts, an advertisement once. So all of them get the same owner.
+func (c *cluster) candidates(users []use, counts func(*advert, int) bool) []election.Candidate {
+	c.found = c.found[:0]
+	for i := range c.nodes {
+		n := &c.nodes[i]
+		if n.unfit != "" {
+			continue
+		}
+		ok, score := false, 0
+		c.counted = c.counted[:0]
+		for _, u := range users {
+			delivers := u.service.deliverableOn(n.Name)
+			for _, adv := range u.adverts {
+				if !counts(adv, i) {
+					continue
+				}
+				ok = ok || delivers
+				if !slices.Contains(c.counted, adv) {
+					c.counted = append(c.counted, adv)
+					score += adv.weight[i]
+				}
+			}
+		}
+		if n.Cordoned {
+			score -= cordonPenalty
+		}
+		if ok {
+			c.found = append(c.found, election.Candidate{Node: n.named, Score: score})
+		}
+	}
+	return c.found
+}
+
+// interfaces are those of the advertisements that hold on this node; nil means all.
+func (c *cluster) interfaces(users []use) []string {
+	var out []string
+	for _, u := range users {
+		if !u.service.deliverableOn(c.Node) {
+			continue
+		}
+		for _, adv := range u.adverts {
+			if !adv.holds[c.self] {
+				continue
+			}
+			if len(adv.Interfaces) == 0 {
+				return nil
+			}
+			out = append(out, adv.Interfaces...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// wanting names the Services that an entry is for: those that have an advertisement for the address.
+func wanting(users []use) []string {
+	var out []string
+	for _, u := range users {
+		if len(u.adverts) > 0 && u.service.deliverable() {
+			out = append(out, u.service.Name)
+		}
+	}
+	return out
+}
