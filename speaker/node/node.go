@@ -113,6 +113,8 @@ type Node struct {
 	cut       bool           // in the last round there was no interface
 	healed    int            // members.View.Healed of the last round
 	reported  map[line]bool
+	warned    map[line]bool
+	excluded  string // what keeps this node from announcing, as users know
 
 	mu    sync.Mutex
 	busy  time.Time // since when a round has been running; zero: none

@@ -358,6 +358,85 @@ func TestNamedInterfacesThatAreMissingAreSaid(t *testing.T) {
 	}
 }
 
+func TestAnotherNodeIsChosenWhereTheFirstLacksTheInterface(t *testing.T) {
+	c, all := three(t)
+	c.service("web", "192.0.2.21", 0)
+	first := owner(t, c, "192.0.2.21")
+	adv := &v1beta1.L2Advertisement{}
+	adv.Name, adv.Namespace = "front", c.namespace
+	for _, i := range []int{0, 1, 2} {
+		change(c, adv, func(a *v1beta1.L2Advertisement) { a.Spec.Interfaces = []string{fmt.Sprintf("lan%d", i), "eth9"} })
+		c.eventually(fmt.Sprintf("node %d has the interface, of which node %d would be chosen", i, first), "192.0.2.21", i)
+	}
+	second := (first + 1) % 3
+	change(c, adv, func(a *v1beta1.L2Advertisement) {
+		a.Spec.Interfaces = []string{fmt.Sprintf("lan%d", first), fmt.Sprintf("lan%d", second)}
+	})
+	c.eventually("two have one of the interfaces", "192.0.2.21", first)
+	l2test.IP(t, fmt.Sprintf("link set lan%d down", first))
+	c.eventually("that of the owner goes down", "192.0.2.21", second)
+	l2test.IP(t, fmt.Sprintf("link set lan%d up", first))
+	c.eventually("and comes up", "192.0.2.21", first)
+	for i, s := range all {
+		for _, e := range s.events() {
+			if strings.Contains(e, "Warning") {
+				t.Errorf("node %d: %s", i, e)
+			}
+		}
+	}
+}
+
+// A node that is excluded, as kubeadm's control planes are, says so, and so does one for each Service that is left without.
+func TestExclusionIsSaid(t *testing.T) {
+	c, all := three(t)
+	svc, _ := c.service("web", "192.0.2.22", 0)
+	owner(t, c, "192.0.2.22")
+	warnings := func() (of []string) {
+		for i, s := range all {
+			for _, e := range s.events() {
+				if !strings.Contains(e, "nodeAssigned") {
+					of = append(of, fmt.Sprintf("%d %s", i, e))
+				}
+			}
+		}
+		return of
+	}
+	node := &corev1.Node{}
+	for i := range all {
+		node.Name = c.node(i)
+		change(c, node, func(n *corev1.Node) { n.Labels[announce.ExcludeLabel] = "" })
+	}
+	c.eventually("all are excluded", "192.0.2.22")
+	change(c, svc, func(s *corev1.Service) { s.Labels = map[string]string{"edited": "yes"} })
+	change(c, node, func(n *corev1.Node) { n.Labels["edited"] = "yes" })
+	time.Sleep(200 * time.Millisecond)
+	got := warnings()
+	t.Logf("%q", got)
+	for i := range all {
+		want := fmt.Sprintf("%d Warning nodeExcluded this node announces no address of a Service, because it has the label %s", i, announce.ExcludeLabel)
+		if n := count(got, want); n != 1 {
+			t.Errorf("%d of %q", n, want)
+		}
+	}
+	if n := count(got, "Warning announceFailed no node may announce it: "); n != 1 || len(got) != 4 {
+		t.Errorf("%d events, %d about the Service", len(got), n)
+	}
+	change(c, node, func(n *corev1.Node) { delete(n.Labels, announce.ExcludeLabel) })
+	c.eventually("the last may again", "192.0.2.22", 2)
+	if got := warnings(); len(got) != 1 || !strings.Contains(got[0], "2 Normal nodeIncluded") {
+		t.Errorf("%q", got)
+	}
+}
+
+func count(events []string, part string) (n int) {
+	for _, e := range events {
+		if strings.Contains(e, part) {
+			n++
+		}
+	}
+	return n
+}
+
 func selectZone(i int) metav1.LabelSelector {
 	return metav1.LabelSelector{MatchLabels: map[string]string{"zone": fmt.Sprint(i)}}
 }

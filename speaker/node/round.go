@@ -45,6 +45,7 @@ func (n *Node) round(ctx context.Context) error {
 		n.NDP.Reclaim()
 	}
 	n.report(desired, slices.Concat(running, running6), view.Sibling)
+	n.warn(desired, view)
 
 	n.setReady(readiness(view.Joined, len(network.Interfaces), len(open), listenErr, configErr))
 	err := errors.Join(configErr, listenErr, ndpErr)
