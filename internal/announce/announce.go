@@ -116,7 +116,7 @@ type Why struct {
 	Address netip.Addr
 	// Owner is the node that announces the address; empty if none does.
 	Owner string
-	// Interfaces on which this node announces, by name and sorted; empty: all.
+	// Interfaces on which this node announces or, where it is the owner with NoInterface, should, by name and sorted; empty: all.
 	Interfaces []string
 	Reason     Reason
 	// Message says it in words, and what to do where something can be done.
@@ -140,7 +140,7 @@ const (
 	NoEndpoints Reason = "NoEndpoints"
 	// NoNode: there is no node that may announce it.
 	NoNode Reason = "NoNode"
-	// NoInterface: none of those that may has one of the interfaces.
+	// NoInterface: none of those that may has one of the interfaces, or the owner does not, of which the others do not know.
 	NoInterface Reason = "NoInterface"
 	// OtherNode: another node announces it.
 	OtherNode Reason = "OtherNode"

@@ -80,12 +80,12 @@ func newCluster(c Cluster) *cluster {
 		}
 		m, ok := alive[n.Name]
 		x := node{Node: n, named: election.NewNode(n.Name), unfit: c.exclusion(n), tells: len(m.Interfaces) > 0, interfaces: m.Interfaces}
-		if n.Name == c.Node { // it need not be told what it has
+		if n.Name == c.Node { // what it has it knows sooner than gossip says; whether others know they say
 			out.self, out.excluded = len(out.nodes), x.unfit
-			x.tells, x.interfaces = true, c.Interfaces
+			x.interfaces = c.Interfaces
 		}
 		switch {
-		case !ok && x.tells && len(x.interfaces) == 0:
+		case !ok && n.Name == c.Node && len(c.Interfaces) == 0:
 			x.unfit = noInterface
 		case !ok:
 			x.unfit = "has no live speaker"

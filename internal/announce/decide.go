@@ -59,17 +59,20 @@ func (c *cluster) decide(a netip.Addr, users []use) verdict {
 	case !slices.ContainsFunc(users, func(u use) bool { return len(u.adverts) > 0 && u.service.deliverable() }):
 		return verdict{reason: NoEndpoints}
 	}
-	owner, ok := election.Owner(a, c.candidates(users, (*advert).holdsOn))
+	owner, found := election.Owner(a, c.candidates(users, (*advert).holdsOn))
 	switch {
-	case !ok && len(c.candidates(users, (*advert).selectsNode)) > 0:
+	case !found && len(c.candidates(users, (*advert).selectsNode)) > 0:
 		return verdict{reason: NoInterface}
-	case !ok:
+	case !found:
 		return verdict{reason: NoNode}
 	case owner != c.Node:
 		return verdict{reason: OtherNode, owner: owner}
-	default:
-		return verdict{reason: Announced, owner: owner, interfaces: c.interfaces(users)}
 	}
+	v := verdict{reason: Announced, owner: owner, interfaces: c.interfaces(users)}
+	if !slices.ContainsFunc(c.Interfaces, l2.Entry{Interfaces: v.interfaces}.On) {
+		v.reason = NoInterface // the others count on any, since this node does not tell
+	}
+	return v
 }
 
 func (a *advert) selectsNode(i int) bool { return a.selects[i] }

@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "rewrite the expected results of the sce
 //
 //	pool NAME RANGE...
 //	advert NAME POOL [nodes=SELECTOR] [services=SELECTOR] [prefer=SELECTOR@WEIGHT] [interfaces=A,B]
-//	node NAME [label=value...] [address=IP] [cordoned] [network-unavailable] [interfaces=A,B]
+//	node NAME [label=value...] [address=IP] [cordoned] [network-unavailable] [not-ready] [interfaces=A,B]
 //	member NAME [silent], gone NAME, lost NAME (a member that has not joined); a silent one does not tell its interfaces
 //	service NAME IP[,IP] [label=value...] [local] [endpoints=NODE,NODE | endpoints=elsewhere] [pool=NAME]
 //	delete NAME (a service, node, advert or pool)
@@ -327,19 +327,17 @@ func checkOwners(t *testing.T, w *world, line int) {
 	if len(whole.L2) > 0 {
 		t.Errorf("line %d: nobody announces %+v", line, whole.L2)
 	}
-	silent := false
 	for _, m := range w.names() {
 		if !w.members[m] {
 			continue
 		}
-		silent = silent || w.silent[m] || len(w.ifaces[m]) == 0
 		d := Plan(w.snapshot(m))
 		for _, e := range d.L2 {
 			if by[e.Address] != "" {
 				t.Errorf("line %d: %s and %s both announce %s", line, by[e.Address], m, e.Address)
 			}
 			by[e.Address] = m
-			if owner[e.Address] != m && !w.silent[m] {
+			if owner[e.Address] != m {
 				t.Errorf("line %d: %s announces %s, others wait for %s", line, m, e.Address, owner[e.Address])
 			}
 		}
@@ -352,8 +350,7 @@ func checkOwners(t *testing.T, w *world, line int) {
 		}
 	}
 	for _, y := range whole.Why {
-		// What a silent member (also one without any interface, which is none for long) that lacks an interface is believed to own, nobody speaks of.
-		if a := (about{y.Service, y.Address}); spoken[a] == "" && !silent && len(w.snapshot("").Members) > 0 {
+		if a := (about{y.Service, y.Address}); spoken[a] == "" && len(w.snapshot("").Members) > 0 {
 			t.Errorf("line %d: nobody speaks of %v", line, a)
 		}
 	}

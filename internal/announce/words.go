@@ -45,6 +45,13 @@ func (c *cluster) message(u use, a netip.Addr, v verdict) string {
 	case NoNode:
 		return "no node may announce it: " + c.obstacles(u)
 	case NoInterface:
+		switch {
+		case v.owner != "" && len(v.interfaces) == 0:
+			return fmt.Sprintf("node %s should announce %s and %s", v.owner, a, noInterface)
+		case v.owner != "":
+			return fmt.Sprintf("node %s should announce %s and does not have %s, which the other speakers are not told: select other nodes",
+				v.owner, a, strings.Join(v.interfaces, ", "))
+		}
 		return fmt.Sprintf("no node that may announce it has the interface: %s; check the L2Advertisement's interfaces, or select other nodes", c.obstacles(u))
 	case OtherNode:
 		return fmt.Sprintf("node %s announces %s", v.owner, a)
