@@ -45,8 +45,9 @@ soak: lab-build image ## Many more random histories, controllers killed 50 times
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./controller -kills 50 -services 1000 -stopped 30s -away 60s
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h -run 'Failover' . -offs $(SOAK) -cuts $$((2 * $(SOAK))) -bars
 	go test -C test/e2e $(AS_ROOT) -v -count=$(SOAK) -timeout 3h -run 'Local' .
-bench: lab-build build ## Benchmarks of the allocator, the election, the responders, and of creation to address; fails where a bar of bench/ is missed
-	go test -run '^$$' -bench . -count 5 ./internal/ipam ./internal/election ./internal/l2/arp ./internal/l2/ndp
+bench: lab-build build ## Benchmarks of the allocator, the election, plans, the responders, BFD, and of creation to address; fails where a bar of bench/ is missed
+	go test -run '^$$' -bench . -count 5 ./internal/ipam ./internal/election ./internal/announce ./internal/l2/arp ./internal/l2/ndp
+	go run ./bench/plan
 	KUBEBUILDER_ASSETS=$$($(LAB) assets) go test -run '^$$' -bench . -count 3 ./controllers/service
 	KUBEBUILDER_ASSETS=$$($(LAB) assets) go run ./bench/addresses -binary bin/metallb
 mutate: ## Changes each rule of the allocator and the election once; fails where no test notices

@@ -32,6 +32,22 @@ const (
 	AllocatorExhausted Measure = "allocator: ns until exhausted is known"
 )
 
+// What the command plan measures: the election and the plans of a speaker, with 100 nodes.
+const (
+	// Spread: the addresses of the node that has most, as a multiple of the mean of those that should have some.
+	SpreadPlain     Measure = "spread: busiest / mean"
+	SpreadPreferred Measure = "spread, half preferred: busiest / mean"
+	SpreadLocal     Measure = "spread, Local: busiest / mean"
+	// Moves: the addresses of others that move when a node leaves or returns, and those of its own that do not.
+	MovesPlain     Measure = "node out and in: wrong moves"
+	MovesPreferred Measure = "node out and in, half preferred: wrong moves"
+	MovesLocal     Measure = "node out and in, Local: wrong moves"
+	// FullPlan: processor time of deciding on all addresses anew, as when a node is lost.
+	FullPlan Measure = "full plan: CPU ms"
+	// OneService: the same of bringing the plan in line with a change of one Service.
+	OneService Measure = "plan of one Service: CPU us"
+)
+
 // Bar is the most that the median of a measurement's runs may come to.
 type Bar struct {
 	Measure Measure
@@ -94,4 +110,20 @@ var BFD = []Bar{
 	{DetectionOverFRR, 0, 50},
 	{DetectionWorst100, 0, 500},
 	{FalseDowns300, 0, 0},
+}
+
+// Election are the bars of the command plan that do not depend on the machine.
+var Election = []Bar{
+	{SpreadPlain, 10000, 1.5},
+	{SpreadPreferred, 10000, 1.5},
+	{SpreadLocal, 10000, 1.5},
+	{MovesPlain, 10000, 0},
+	{MovesPreferred, 10000, 0},
+	{MovesLocal, 10000, 0},
+}
+
+// Plan are its other bars.
+var Plan = []Bar{
+	{FullPlan, 10000, 100},
+	{OneService, 10000, 200},
 }
