@@ -33,9 +33,21 @@ type ServiceL2StatusStatus struct {
 	// Interfaces that answer. Empty: all.
 	// +optional
 	Interfaces []InterfaceInfo `json:"interfaces,omitempty"`
+	// Addresses of the Service that the node answers for.
+	// +optional
+	Addresses []string `json:"addresses,omitempty"`
 }
 
-// ServiceL2Status tells which node answers for a Service on the LAN.
+// Labels of a ServiceL2Status: what its status says, for selectors.
+const (
+	// LabelNode is the node that announces.
+	LabelNode = "metallb.io/node"
+	// LabelServiceName and LabelServiceNamespace are the Service.
+	LabelServiceName      = "metallb.io/service-name"
+	LabelServiceNamespace = "metallb.io/service-namespace"
+)
+
+// ServiceL2Status tells that a node answers for a Service on the LAN: there is one for each Service and node that does.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -43,6 +55,7 @@ type ServiceL2StatusStatus struct {
 // +kubebuilder:printcolumn:name="Allocated Node",type=string,JSONPath=`.status.node`
 // +kubebuilder:printcolumn:name="Service Name",type=string,JSONPath=`.status.serviceName`
 // +kubebuilder:printcolumn:name="Service Namespace",type=string,JSONPath=`.status.serviceNamespace`
+// +kubebuilder:printcolumn:name="Addresses",type=string,priority=1,JSONPath=`.status.addresses`
 type ServiceL2Status struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -76,7 +76,7 @@ func (r *Reconciler) load(ctx context.Context) error {
 	}
 	before := r.alloc
 	r.alloc, r.config = ipam.Rebuild(allocatorPools(cfg), claims, leaving), cfg
-	configLoaded.Set(1)
+	kubernetes.ConfigLoaded.Set(1)
 	if before == nil {
 		return nil
 	}

@@ -5,18 +5,11 @@ import (
 
 	"metallb.io/operator/controllers/pool"
 	"metallb.io/operator/internal/ipam"
+	"metallb.io/operator/internal/obs"
 )
 
-var (
-	updates = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "metallb_k8s_client_updates_total", Help: "Number of Kubernetes objects written."})
-	updateErrors = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "metallb_k8s_client_update_errors_total", Help: "Number of writes of Kubernetes objects that failed."})
-	configLoaded = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "metallb_k8s_client_config_loaded_bool", Help: "1 once the configuration has been read."})
-	configStale = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "metallb_k8s_client_config_stale_bool", Help: "1 while something of the configuration is invalid and not used."})
-)
+// kubernetes counts this process's work with the API server.
+var kubernetes = obs.NewClient()
 
 // usageMetric is one count of the addresses of each pool.
 type usageMetric struct {
@@ -44,16 +37,12 @@ func (r *Reconciler) Describe(out chan<- *prometheus.Desc) {
 	for _, m := range usageMetrics {
 		out <- m.Desc
 	}
-	for _, c := range []prometheus.Collector{updates, updateErrors, configLoaded, configStale} {
-		c.Describe(out)
-	}
+	kubernetes.Describe(out)
 }
 
 // Collect is of prometheus.Collector. The counts of pools are taken when they are asked for.
 func (r *Reconciler) Collect(out chan<- prometheus.Metric) {
-	for _, c := range []prometheus.Collector{updates, updateErrors, configLoaded, configStale} {
-		c.Collect(out)
-	}
+	kubernetes.Collect(out)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.alloc == nil {

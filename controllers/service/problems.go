@@ -38,11 +38,7 @@ func (r *Reconciler) report(in config.Input, problems []config.Problem, now time
 		r.Recorder.Event(configuration.Reference(in, p.Source), corev1.EventTypeWarning, reason, shortenText(text))
 		log.Info("problem in the configuration", "severity", p.Severity, "kind", p.Source.Kind, "name", p.Source.Name, "problem", text)
 	}
-	if len(r.problems.Outcome().Errors) > 0 {
-		configStale.Set(1)
-	} else {
-		configStale.Set(0)
-	}
+	kubernetes.SetStale(len(r.problems.Outcome().Errors) > 0)
 }
 
 // outcomes are the conditions of the ConfigurationState. The caller holds loading.

@@ -135,10 +135,10 @@ func (r *Reconciler) act(ctx context.Context, svc *corev1.Service, d decision) e
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return nil
 	case err != nil:
-		updateErrors.Inc()
+		kubernetes.UpdateErrors.Inc()
 		return fmt.Errorf("writing the status: %w", err)
 	}
-	updates.Inc()
+	kubernetes.Updates.Inc()
 	r.shown(svc, d.ingress)
 	reason := ""
 	if d.condition != nil {

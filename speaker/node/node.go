@@ -83,8 +83,8 @@ type Options struct {
 
 	// Cache is made with CacheOptions. It is started by whoever made it.
 	Cache cache.Cache
-	// Live reads Secrets from the API server, by name. It is made with ClientOptions.
-	Live client.Reader
+	// Live reads Secrets from the API server, by name, and writes ServiceL2Statuses. It is made with ClientOptions.
+	Live client.Client
 	// State is where what came of the configuration is reported; nil: in the log only.
 	State *configuration.State
 	// Gateways returns the node's default routers; nil: they are not known.
@@ -101,9 +101,10 @@ type Options struct {
 // Node announces for one node.
 type Node struct {
 	Options
-	inputs  *inputs
-	secrets *secrets
-	teller  *teller
+	inputs   *inputs
+	secrets  *secrets
+	teller   *teller
+	statuses *statuses
 
 	// Of the loop alone.
 	planner   announce.Planner
@@ -134,18 +135,20 @@ func New(o Options) *Node {
 		ready: errors.New("the configuration has not been read from the API server yet"),
 	}
 	n.secrets = newSecrets(o.Live, o.Namespace, n.inputs.changeConfig)
-	n.teller = newTeller(n)
+	n.teller, n.statuses = newTeller(n), newStatuses(n)
 	return n
 }
 
 // Run announces until the context ends, and then hands over to other nodes.
 func (n *Node) Run(ctx context.Context) error {
+	defer n.statuses.queue.ShutDown()
 	err := n.watch(ctx)
 	if err == nil {
 		n.Log.Info("the configuration has been read")
 		var beside sync.WaitGroup
 		beside.Go(func() { n.secrets.follow(ctx) })
 		beside.Go(func() { n.teller.run(ctx) })
+		beside.Go(func() { n.statuses.run(ctx) })
 		n.loop(ctx)
 		defer beside.Wait()
 	}

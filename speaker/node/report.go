@@ -32,14 +32,14 @@ type line struct {
 // notAnswered: planned for this node, and no responder answers for it.
 const notAnswered announce.Reason = "NotAnswered"
 
-// report tells what has changed: metrics for all, events for users. With a sibling on the node, which announces the same,
-// an address has not come here just now.
+// report tells what has changed: metrics for all, events for users, a ServiceL2Status for each Service. With a sibling on
+// the node, which announces the same, an address has not come here just now.
 func (n *Node) report(d announce.Desired, running []l2.Entry, sibling bool) {
 	answered := map[netip.Addr]bool{}
 	for _, e := range running {
 		answered[e.Address] = true
 	}
-	now := map[line]bool{}
+	now, statuses := map[line]bool{}, l2Statuses{}
 	for _, w := range d.Why {
 		l := line{w.Service, w.Address, w.Reason}
 		switch {
@@ -49,6 +49,9 @@ func (n *Node) report(d announce.Desired, running []l2.Entry, sibling bool) {
 			continue
 		}
 		now[l] = true
+		if l.reason == announce.Announced {
+			statuses.add(w)
+		}
 		if !n.reported[l] {
 			n.begin(l, w, sibling)
 		}
@@ -60,6 +63,9 @@ func (n *Node) report(d announce.Desired, running []l2.Entry, sibling bool) {
 		}
 	}
 	n.reported = now
+	if joined := len(d.Why) == 0 || d.Why[0].Reason != announce.NotJoined; joined && n.config != nil {
+		n.statuses.set(statuses)
+	}
 }
 
 // begin reports one line for the first time.
@@ -81,6 +87,7 @@ func (n *Node) begin(l line, w announce.Why, sibling bool) {
 
 // Metrics are what a speaker counts.
 type Metrics struct {
+	kubernetes                      *obs.Client
 	announced                       *prometheus.GaugeVec
 	requests, responses, gratuitous *prometheus.CounterVec
 }
@@ -91,6 +98,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "metallb", Subsystem: "layer2", Name: name, Help: help}, []string{"ip"})
 	}
 	m := &Metrics{
+		kubernetes: obs.NewClient(),
 		announced: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "metallb", Subsystem: "speaker", Name: "announced",
 			Help: "1 for each address of a Service that this node announces, by protocol.",
@@ -99,7 +107,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		responses:  counter("responses_sent", "Answers sent to such requests."),
 		gratuitous: counter("gratuitous_sent", "Gratuitous frames sent for an address announced here."),
 	}
-	for _, c := range []prometheus.Collector{m.announced, m.requests, m.responses, m.gratuitous} {
+	for _, c := range []prometheus.Collector{m.kubernetes, m.announced, m.requests, m.responses, m.gratuitous} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

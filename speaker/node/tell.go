@@ -139,6 +139,8 @@ func (t *teller) report(ctx context.Context, now time.Time) (next time.Duration,
 		}
 	}
 	t.logged = r.unread
+	t.Metrics.kubernetes.ConfigLoaded.Set(1)
+	t.Metrics.kubernetes.SetStale(len(t.problems.Outcome().Errors)+len(r.unread) > 0)
 	next = gatewaysEvery
 	if due := t.problems.Next(now); due > 0 {
 		next = min(next, due)

@@ -24,7 +24,7 @@ import (
 )
 
 // CacheOptions say what the Node of that name reads: cluster-wide Services, EndpointSlices and Nodes, in the namespace the
-// configuration, the speakers' pods and its own report, each stripped to what is used. Nothing is asked of API discovery,
+// configuration, the speakers' pods and its own reports, each stripped to what is used. Nothing is asked of API discovery,
 // so that a speaker that starts while the API server is away only waits.
 func CacheOptions(scheme *runtime.Scheme, namespace, node string, pods labels.Selector) cache.Options {
 	here := map[string]cache.Config{namespace: {}}
@@ -42,6 +42,7 @@ func CacheOptions(scheme *runtime.Scheme, namespace, node string, pods labels.Se
 			&v1beta1.ConfigurationState{}: {
 				Namespaces: here, Field: fields.OneTermEqualSelector(metav1.ObjectNameField, configuration.SpeakerState(node)),
 			},
+			&v1beta1.ServiceL2Status{}: {Namespaces: here, Label: labels.SelectorFromSet(labels.Set{v1beta1.LabelNode: node})},
 		},
 	}
 	for _, o := range configuration.Objects() {
@@ -50,7 +51,7 @@ func CacheOptions(scheme *runtime.Scheme, namespace, node string, pods labels.Se
 	return options
 }
 
-// ClientOptions are for the client that a Node reads Secrets with, and that its State writes with.
+// ClientOptions are for the client that a Node reads Secrets and writes with, and that its State writes with.
 func ClientOptions(scheme *runtime.Scheme) client.Options {
 	return client.Options{Scheme: scheme, Mapper: mapper()}
 }
@@ -58,7 +59,8 @@ func ClientOptions(scheme *runtime.Scheme) client.Options {
 // mapper knows the resources that are read and written.
 func mapper() meta.RESTMapper {
 	return configuration.Mapper(corev1.SchemeGroupVersion.WithKind("Service"), corev1.SchemeGroupVersion.WithKind("Pod"),
-		corev1.SchemeGroupVersion.WithKind("Secret"), discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"))
+		corev1.SchemeGroupVersion.WithKind("Secret"), discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
+		v1beta1.GroupVersion.WithKind("ServiceL2Status"))
 }
 
 // strip keeps of an object what is read from it. It must not change the object that it is given for another reader; the
@@ -130,8 +132,10 @@ func (n *Node) watch(ctx context.Context) error {
 	for _, o := range configuration.Objects() {
 		add(followConfig(ctx, n.Cache, o, in))
 	}
-	// Not waited for: nothing that is announced depends on it.
+	// Not waited for: nothing that is announced depends on them.
 	_, err := follow(ctx, n.Cache, &v1beta1.ConfigurationState{}, n.teller.setState, n.teller.deleteState)
+	errs = append(errs, err)
+	_, err = follow(ctx, n.Cache, &v1beta1.ServiceL2Status{}, n.statuses.seen, n.statuses.seen)
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return err
