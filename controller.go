@@ -17,6 +17,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -161,7 +162,8 @@ func runController(ctx context.Context, f *controllerFlags) error {
 // controllerMapper knows the kinds that the controller reads and writes.
 func controllerMapper() meta.RESTMapper {
 	return configuration.Mapper(corev1.SchemeGroupVersion.WithKind("Service"), corev1.SchemeGroupVersion.WithKind("Secret"),
-		corev1.SchemeGroupVersion.WithKind("ConfigMap"), corev1.SchemeGroupVersion.WithKind("Pod"), appsv1.SchemeGroupVersion.WithKind("Deployment"))
+		corev1.SchemeGroupVersion.WithKind("ConfigMap"), corev1.SchemeGroupVersion.WithKind("Pod"), appsv1.SchemeGroupVersion.WithKind("Deployment"),
+		discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), v1beta1.GroupVersion.WithKind("ServiceL2Status"))
 }
 
 // elect lets one replica work at a time.

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"metallb.io/operator/internal/announce"
 	"metallb.io/operator/internal/config"
 	"metallb.io/operator/internal/ipam"
 	"metallb.io/operator/internal/lbservice"
@@ -30,8 +31,8 @@ type decision struct {
 	ingress []corev1.LoadBalancerIngress
 	// pool that the addresses are from, written as an annotation; empty: none.
 	pool string
-	// condition is nil where there should be none of ours.
-	condition *metav1.Condition
+	// condition ConditionAddressAllocated and announced, ConditionAnnounced, are nil where there should be none.
+	condition, announced *metav1.Condition
 	// lost says in words why an address that is gone is gone.
 	lost string
 	// untouched is a Service that has nothing to do with us.
@@ -119,8 +120,8 @@ func withdraw(svc *corev1.Service, cfg *config.Config, known bool) decision {
 	return decision{ingress: kept, lost: "the Service is not this load balancer's any more"}
 }
 
-func condition(svc *corev1.Service) *metav1.Condition {
-	return meta.FindStatusCondition(svc.Status.Conditions, ConditionAddressAllocated)
+func findCondition(svc *corev1.Service, name string) *metav1.Condition {
+	return meta.FindStatusCondition(svc.Status.Conditions, name)
 }
 
 // patch returns a JSON merge patch (RFC 7396) of what differs, nil where nothing does. It holds the version that the
@@ -144,13 +145,7 @@ func (d decision) patch(svc *corev1.Service) []byte {
 	if !sameEntries(svc.Status.LoadBalancer.Ingress, d.ingress) {
 		status["loadBalancer"] = map[string]any{"ingress": d.ingress}
 	}
-	if !sameCondition(condition(svc), d.condition) {
-		conditions := slices.Clone(svc.Status.Conditions)
-		if d.condition == nil {
-			meta.RemoveStatusCondition(&conditions, ConditionAddressAllocated)
-		} else {
-			meta.SetStatusCondition(&conditions, *d.condition)
-		}
+	if conditions, differ := d.conditions(svc); differ {
 		status["conditions"] = conditions
 	}
 	if len(annotations)+len(status) == 0 {
@@ -169,6 +164,25 @@ func (d decision) patch(svc *corev1.Service) []byte {
 		panic(err) // strings and API types always marshal
 	}
 	return out
+}
+
+// conditions are the Service's, ours as they should be, and whether that makes a difference.
+func (d decision) conditions(svc *corev1.Service) (out []metav1.Condition, differ bool) {
+	out = slices.Clone(svc.Status.Conditions)
+	set := func(name string, want *metav1.Condition) {
+		switch is := findCondition(svc, name); {
+		case sameCondition(is, want):
+			return
+		case want == nil:
+			meta.RemoveStatusCondition(&out, name)
+		default:
+			meta.SetStatusCondition(&out, *want)
+		}
+		differ = true
+	}
+	set(ConditionAddressAllocated, d.condition)
+	set(ConditionAnnounced, d.announced)
+	return out, differ
 }
 
 // sameEntries compares addresses and host names, in any order. What the API server fills in (ipMode) is no difference.
@@ -220,8 +234,21 @@ func (d decision) events(svc *corev1.Service) []event {
 			}
 		}
 	}
-	if d.condition != nil && d.condition.Status == metav1.ConditionFalse && !sameCondition(condition(svc), d.condition) {
+	if d.condition != nil && d.condition.Status == metav1.ConditionFalse && !sameCondition(findCondition(svc, ConditionAddressAllocated), d.condition) {
 		out = append(out, event{corev1.EventTypeWarning, "AllocationFailed", d.condition.Message})
 	}
+	if c := d.announced; c != nil && slices.Equal(before, after) && tellsOf(findCondition(svc, ConditionAnnounced), c) {
+		out = append(out, event{corev1.EventTypeWarning, "announceFailed", c.Message})
+	}
 	return out
+}
+
+// tellsOf says whether an announcement that is not, or for another reason than before, is worth an event. Not where the speakers
+// tell of it themselves. In the moment in which an address is given there is none either: its advertisement may be on its way.
+func tellsOf(before, now *metav1.Condition) bool {
+	switch announce.Reason(now.Reason) {
+	case announce.NoNode, announce.NoInterface, NotReported:
+		return false
+	}
+	return now.Status == metav1.ConditionFalse && (before == nil || before.Status != now.Status || before.Reason != now.Reason)
 }

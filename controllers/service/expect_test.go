@@ -13,6 +13,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// condition of a Service that is about its addresses.
+func condition(svc *corev1.Service) *metav1.Condition {
+	return findCondition(svc, ConditionAddressAllocated)
+}
+
 // state is a Service's outcome in short: its addresses, and the condition's reason unless that is Assigned.
 func state(svc *corev1.Service) string {
 	out := ingressTexts(svc.Status.LoadBalancer.Ingress)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,6 +67,8 @@ func (r *Reconciler) load(ctx context.Context) error {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.speakers = slices.ContainsFunc(in.Nodes, func(n config.Node) bool { return len(n.Subnets)+len(n.Gateways) > 0 }) // they report them
+	defer r.reconsider()
 	if r.alloc != nil && reflect.DeepEqual(r.config.Pools, cfg.Pools) {
 		r.config = cfg
 		return nil // a node's label, or a peer: nothing that decides on addresses

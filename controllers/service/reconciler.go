@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -50,12 +51,16 @@ type Reconciler struct {
 	lacksSecrets bool
 
 	// mu guards what is below.
-	mu     sync.Mutex
-	alloc  *ipam.Allocator
-	config *config.Config
-	queue  func(ipam.Key)
+	mu       sync.Mutex
+	alloc    *ipam.Allocator
+	config   *config.Config
+	speakers bool // there is one
+	queue    func(ipam.Key)
+	look     func(ipam.Key)
 	// waiting is how many Services are in the queue; nil: there is none yet.
 	waiting func() int
+	// silent are the Services with an address that nobody says to announce, with what is known about it; nil: nothing yet.
+	silent map[ipam.Key]map[netip.Addr]lack
 }
 
 // Reconcile brings one Service's status in line with what it asks for.
@@ -74,7 +79,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, r.act(ctx, svc, r.decide(svc, namespace))
+	d := r.decide(svc, namespace)
+	if err := r.judge(ctx, svc, &d); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{}, r.act(ctx, svc, d)
 }
 
 // decide says what the Service's status should be. Other Services for whom something changes by it are queued.
@@ -107,6 +116,7 @@ func (r *Reconciler) shown(svc *corev1.Service, ingress []corev1.LoadBalancerIng
 func (r *Reconciler) release(key ipam.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	delete(r.silent, key)
 	r.enqueue(r.alloc.Release(key))
 }
 
@@ -211,7 +221,7 @@ func given(svc *corev1.Service) bool {
 	if recordedPool(svc) != "" {
 		return true
 	}
-	c := condition(svc)
+	c := findCondition(svc, ConditionAddressAllocated)
 	return c != nil && c.Status == metav1.ConditionTrue
 }
 

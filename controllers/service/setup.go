@@ -2,6 +2,8 @@ package service
 
 import (
 	"context"
+	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -42,6 +44,7 @@ func CacheOptions(namespace string) cache.Options {
 			&corev1.Service{}:             {Transform: transform},
 			&corev1.Node{}:                {Transform: transform},
 			&v1beta1.ConfigurationState{}: {Transform: transform, Namespaces: here},
+			&v1beta1.ServiceL2Status{}:    {Transform: transform, Namespaces: here},
 		},
 	}
 	for _, o := range configuration.Objects() {
@@ -50,8 +53,13 @@ func CacheOptions(namespace string) cache.Options {
 	return options
 }
 
-// SetupWithManager registers the two loops.
+// SetupWithManager registers the loops.
 func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
+	r.silent = map[ipam.Key]map[netip.Addr]lack{}
+	return errors.Join(r.setupConfiguration(mgr), r.setupServices(mgr), r.setupSilent(mgr), mgr.Add(manager.RunnableFunc(r.sweep)))
+}
+
+func (r *Reconciler) setupConfiguration(mgr manager.Manager) error {
 	// All configuration is one request: it is loaded as a whole.
 	request := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: r.Namespace, Name: "configuration"}}
 	whole := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
@@ -65,16 +73,33 @@ func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
 	for _, o := range configuration.Objects() {
 		loop = loop.WatchesMetadata(o, whole, edited)
 	}
-	if err := loop.Complete(reconcile.Func(r.reconcileConfiguration)); err != nil {
+	return loop.Complete(reconcile.Func(r.reconcileConfiguration))
+}
+
+func (r *Reconciler) setupServices(mgr manager.Manager) error {
+	index := func(o client.Object) []string {
+		s := &o.(*v1beta1.ServiceL2Status).Status
+		return []string{s.ServiceNamespace + "/" + s.ServiceName}
+	}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1beta1.ServiceL2Status{}, byService, index); err != nil {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("service").
 		For(&corev1.Service{}).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.servicesOf), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		Watches(&v1beta1.ServiceL2Status{}, handler.EnqueueRequestsFromMapFunc(serviceOf)).
 		WatchesRawSource(source.Func(r.takeQueue)).
 		WithOptions(controller.Options{RateLimiter: rateLimiter(), MaxConcurrentReconciles: Writers}).
 		WithLogConstructor(logConstructor(mgr.GetLogger())).
 		Complete(r)
+}
+
+func (r *Reconciler) setupSilent(mgr manager.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).Named("silent").
+		WatchesRawSource(source.Func(r.takeLooks)).
+		WithOptions(controller.Options{RateLimiter: rateLimiter()}).
+		WithLogConstructor(logConstructor(mgr.GetLogger())).
+		Complete(reconcile.Func(r.reconcileSilent))
 }
 
 func rateLimiter() workqueue.TypedRateLimiter[reconcile.Request] {

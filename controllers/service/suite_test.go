@@ -41,6 +41,7 @@ import (
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
 	recheckSecrets = time.Second
+	grace, lookAgain, sweepEvery = settle, settle, settle
 	os.Exit(testenv.Run(m))
 }
 

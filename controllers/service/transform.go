@@ -16,7 +16,14 @@ func transform(in any) (any, error) {
 	case *corev1.Service:
 		strip(o)
 	case *corev1.Node:
-		*o = corev1.Node{ObjectMeta: identity(o.ObjectMeta), Status: corev1.NodeStatus{Addresses: o.Status.Addresses}}
+		*o = corev1.Node{
+			ObjectMeta: identity(o.ObjectMeta), Spec: corev1.NodeSpec{Unschedulable: o.Spec.Unschedulable},
+			Status: corev1.NodeStatus{Addresses: o.Status.Addresses, Conditions: told(o.Status.Conditions)},
+		}
+	case *v1beta1.ServiceL2Status:
+		created := o.CreationTimestamp
+		*o = v1beta1.ServiceL2Status{ObjectMeta: identity(o.ObjectMeta), Status: o.Status}
+		o.CreationTimestamp, o.Labels = created, nil
 	case *v1beta1.ConfigurationState: // what else it says is for people
 		*o = v1beta1.ConfigurationState{
 			ObjectMeta: identity(o.ObjectMeta),
@@ -24,6 +31,16 @@ func transform(in any) (any, error) {
 		}
 	}
 	return in, nil
+}
+
+// told keeps what is asked of a node's conditions.
+func told(conditions []corev1.NodeCondition) (out []corev1.NodeCondition) {
+	for _, c := range conditions {
+		if c.Type == corev1.NodeReady || c.Type == corev1.NodeNetworkUnavailable {
+			out = append(out, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+		}
+	}
+	return out
 }
 
 // identity is what tells an object and its version from others, and its labels.

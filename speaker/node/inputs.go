@@ -69,16 +69,11 @@ func (in *inputs) signal() {
 
 func (in *inputs) setService(svc *corev1.Service) {
 	key := types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
-	addresses := lbservice.Addresses(svc)
-	if !lbservice.Ours(svc, in.class) || len(addresses) == 0 {
+	s := service{uid: svc.UID, Service: lbservice.Service(svc)}
+	if !lbservice.Ours(svc, in.class) || len(s.Addresses) == 0 {
 		in.deleteService(svc)
 		return
 	}
-	pool, _ := lbservice.Annotation(svc, lbservice.AllocatedFrom)
-	s := service{uid: svc.UID, Service: announce.Service{
-		Name: key.String(), Labels: labels.Set(svc.Labels), Addresses: addresses, Pool: pool,
-		Local: svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
-	}}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	s.Endpoints = in.endpoints(key)
@@ -148,15 +143,7 @@ func (in *inputs) refresh(key types.NamespacedName) {
 }
 
 func (in *inputs) setNode(n *corev1.Node) {
-	x := announce.Node{Name: n.Name, Labels: labels.Set(n.Labels), Cordoned: n.Spec.Unschedulable}
-	for _, a := range n.Status.Addresses {
-		if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
-			x.Addresses = append(x.Addresses, ip.Unmap())
-		}
-	}
-	for _, c := range n.Status.Conditions {
-		x.NetworkUnavailable = x.NetworkUnavailable || c.Type == corev1.NodeNetworkUnavailable && c.Status == corev1.ConditionTrue
-	}
+	x := lbservice.Node(n)
 	y := config.Node{Name: n.Name, Labels: labels.Set(n.Labels), Addresses: configuration.NodeAddresses(n)}
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -1,0 +1,161 @@
+package service
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/internal/announce"
+	"metallb.io/operator/internal/config"
+)
+
+// ConditionAnnounced of a Service is True while each of its addresses is announced by a node: that node's speaker says so in
+// a ServiceL2Status. It is False where something keeps it from that; the reasons are those of package announce and the ones
+// below. It is Unknown where BGP may announce it. There is none while nothing is known.
+const ConditionAnnounced = "metallb.io/Announced"
+
+// Reasons of ConditionAnnounced besides those of package announce.
+const (
+	// NotReported: a node could announce the address, and none says that it does.
+	NotReported announce.Reason = "NotReported"
+	// NoSpeaker: there is no speaker at all.
+	NoSpeaker announce.Reason = "NoSpeaker"
+	// NoPeer: the pool is announced by BGP only, and there is no router to tell.
+	NoPeer announce.Reason = "NoPeer"
+	// BGPNotReported: the pool is announced by BGP, of which nothing is reported yet.
+	BGPNotReported announce.Reason = "BGPNotReported"
+)
+
+// claim is what a node's speaker says of an address.
+type claim struct {
+	node       string
+	interfaces []v1beta1.InterfaceInfo
+}
+
+// claims says by whom each address of a Service is announced. Of two that say so, one is late to take it back, or dead: the
+// one that began last has it.
+func claims(statuses []v1beta1.ServiceL2Status) map[netip.Addr]claim {
+	slices.SortFunc(statuses, func(a, b v1beta1.ServiceL2Status) int {
+		if c := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	out := map[netip.Addr]claim{}
+	for i := range statuses {
+		for _, text := range statuses[i].Status.Addresses {
+			if a, err := netip.ParseAddr(text); err == nil {
+				out[a.Unmap()] = claim{statuses[i].Status.Node, statuses[i].Status.Interfaces}
+			}
+		}
+	}
+	return out
+}
+
+// lack is why an address is not announced, or not known to be.
+type lack struct {
+	status  metav1.ConditionStatus
+	reason  announce.Reason
+	message string
+}
+
+// lackOf puts what a plan says of an address in the words of the condition.
+func lackOf(w announce.Why, svc *announce.Service, cfg *config.Config) lack {
+	out := lack{metav1.ConditionFalse, w.Reason, sentence(w.Message)}
+	if w.Reason == announce.OtherNode {
+		out.reason = NotReported
+		out.message = fmt.Sprintf("No node says that it announces %s, though node %s could: see the events of this Service, which tell of missing network interfaces, and the logs of the speakers.", w.Address, w.Owner)
+	}
+	switch out.reason {
+	case announce.NoAdvertisement, announce.NoNode, NotReported:
+	default:
+		return out // no protocol helps
+	}
+	pool, ok := cfg.PoolFor(w.Address, svc.Pool)
+	switch {
+	case !ok || !slices.ContainsFunc(pool.BGP, func(adv config.BGPAdvertisement) bool { return selected(adv.ServiceSelectors, svc.Labels) }):
+	case len(cfg.Peers) == 0 && out.reason == announce.NoAdvertisement:
+		out.reason = NoPeer
+		out.message = fmt.Sprintf("Pool %s is announced by BGP only and there is no BGPPeer, so no router is told of %s: create a BGPPeer for each router.", pool.Name, w.Address)
+	case len(cfg.Peers) > 0:
+		text := fmt.Sprintf("Pool %s is announced by BGP; whether routers are told of %s is not reported yet.", pool.Name, w.Address)
+		if out.reason != announce.NoAdvertisement {
+			text += " On the LAN nobody answers: " + out.message
+		}
+		out = lack{metav1.ConditionUnknown, BGPNotReported, text}
+	}
+	return out
+}
+
+// selected says whether one of the selectors matches, or there is none.
+func selected(selectors []labels.Selector, set labels.Set) bool {
+	return len(selectors) == 0 || slices.ContainsFunc(selectors, func(s labels.Selector) bool { return s.Matches(set) })
+}
+
+// sentence makes one of a message.
+func sentence(text string) string {
+	return strings.ToUpper(text[:1]) + text[1:] + "."
+}
+
+// configured says of the addresses that cannot be announced by L2, whatever nodes and endpoints there are, why not.
+func configured(svc announce.Service, cfg *config.Config) map[netip.Addr]lack {
+	out := map[netip.Addr]lack{}
+	s := announce.Snapshot{Services: []announce.Service{svc}}
+	s.Config, s.Joined = cfg, true
+	for _, w := range announce.Plan(s).Why {
+		if w.Reason == announce.NoPool || w.Reason == announce.NoAdvertisement {
+			out[w.Address] = lackOf(w, &svc, cfg)
+		}
+	}
+	return out
+}
+
+// announced is the condition of a Service with these addresses; nil while it is not known of each whether it is announced.
+func announced(addresses []netip.Addr, by map[netip.Addr]claim, lacks map[netip.Addr]lack) *metav1.Condition {
+	out := &metav1.Condition{Type: ConditionAnnounced, Status: metav1.ConditionTrue, Reason: string(announce.Announced)}
+	var texts []string
+	for _, a := range addresses {
+		if c, ok := by[a]; ok {
+			if text := answering(addresses, by, c); !slices.Contains(texts, text) {
+				texts = append(texts, text)
+			}
+			continue
+		}
+		l, ok := lacks[a]
+		if !ok {
+			return nil
+		}
+		if !slices.Contains(texts, l.message) {
+			texts = append(texts, l.message)
+		}
+		if out.Status == metav1.ConditionTrue || out.Status == metav1.ConditionUnknown && l.status == metav1.ConditionFalse {
+			out.Status, out.Reason = l.status, string(l.reason)
+		}
+	}
+	out.Message = strings.Join(texts, " ")
+	return out
+}
+
+// answering says which of the addresses a node announces in the same way as one of them.
+func answering(addresses []netip.Addr, by map[netip.Addr]claim, c claim) string {
+	var same []netip.Addr
+	for _, a := range addresses {
+		if o, ok := by[a]; ok && o.node == c.node && slices.Equal(o.interfaces, c.interfaces) {
+			same = append(same, a)
+		}
+	}
+	on := "all its network interfaces"
+	if len(c.interfaces) > 0 {
+		names := make([]string, len(c.interfaces))
+		for i := range c.interfaces {
+			names[i] = c.interfaces[i].Name
+		}
+		on = strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("Node %s answers for %s on %s.", c.node, join(same), on)
+}

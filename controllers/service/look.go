@@ -1,0 +1,225 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/controllers/configuration"
+	"metallb.io/operator/internal/announce"
+	"metallb.io/operator/internal/config"
+	"metallb.io/operator/internal/ipam"
+	"metallb.io/operator/internal/lbservice"
+)
+
+// byService is the index of ServiceL2Statuses by the Service that they are about.
+const byService = "service"
+
+// grace is how long a Service may be without a node that says it announces it before the reason is looked for: addresses move
+// faster. Tests make it short.
+var grace = 5 * time.Second
+
+// lookAgain is after how long the reason is looked for again, though nothing is known to have changed. Tests make it short.
+var lookAgain = 5 * time.Minute
+
+// judge adds to a decision whether what the Service has is announced, as far as that is known. Where it is not, what the
+// condition says of the same addresses stays, and a look at the reason is asked for.
+func (r *Reconciler) judge(ctx context.Context, svc *corev1.Service, d *decision) error {
+	wanted := lbservice.Service(svc)
+	wanted.Addresses, wanted.Pool = lbservice.AddressesOf(d.ingress), d.pool
+	if d.pool == "" || len(wanted.Addresses) == 0 {
+		r.forget(keyOf(svc))
+		return nil
+	}
+	by, err := r.claimed(ctx, svc)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := keyOf(svc)
+	if d.announced = announced(wanted.Addresses, by, nil); d.announced != nil {
+		delete(r.silent, key)
+		return nil
+	}
+	lacks := configured(wanted, r.config)
+	found := r.silent[key]
+	for a, l := range found {
+		if _, ok := lacks[a]; !ok {
+			lacks[a] = l
+		}
+	}
+	r.silent[key] = found
+	if d.announced = announced(wanted.Addresses, by, lacks); d.announced != nil {
+		return nil
+	}
+	is := findCondition(svc, ConditionAnnounced)
+	if sameEntries(svc.Status.LoadBalancer.Ingress, d.ingress) {
+		d.announced = is
+	}
+	if r.look != nil && (r.speakers || is != nil) {
+		r.look(key)
+	}
+	return nil
+}
+
+// claimed says by whom each address of a Service is announced.
+func (r *Reconciler) claimed(ctx context.Context, svc *corev1.Service) (map[netip.Addr]claim, error) {
+	var statuses v1beta1.ServiceL2StatusList
+	err := r.Client.List(ctx, &statuses, client.InNamespace(r.Namespace), client.MatchingFields{byService: svc.Namespace + "/" + svc.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("listing ServiceL2Statuses: %w", err)
+	}
+	return claims(statuses.Items), nil
+}
+
+// forget ends the care for a Service that has nothing to be announced.
+func (r *Reconciler) forget(key ipam.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.silent, key)
+}
+
+// reconsider has those that nobody announces judged anew. The caller holds mu.
+func (r *Reconciler) reconsider() {
+	keys := make([]ipam.Key, 0, len(r.silent))
+	for key := range r.silent {
+		keys = append(keys, key)
+		r.silent[key] = nil
+	}
+	r.enqueue(keys)
+}
+
+// takeLooks keeps the queue of the loop that looks for reasons. There is one look at a time: it asks the API server, and who
+// waits for an address waits for none of it.
+func (r *Reconciler) takeLooks(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.look = func(key ipam.Key) {
+		queue.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: key.Namespace, Name: key.Name}}, grace)
+	}
+	return nil
+}
+
+// reconcileSilent finds out why nobody announces a Service and has the Service loop write it.
+func (r *Reconciler) reconcileSilent(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	key := ipam.Key{Namespace: request.Namespace, Name: request.Name}
+	r.mu.Lock()
+	_, silent := r.silent[key]
+	cfg, speakers := r.config, r.speakers
+	r.mu.Unlock()
+	svc := &corev1.Service{}
+	if !silent {
+		return ctrl.Result{}, nil
+	}
+	if err := r.Client.Get(ctx, request.NamespacedName, svc); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	found, err := r.lacks(ctx, lbservice.Service(svc), cfg, speakers)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if before, silent := r.silent[key]; silent && !maps.Equal(before, found) {
+		r.silent[key] = found
+		r.enqueue([]ipam.Key{key})
+	}
+	return ctrl.Result{RequeueAfter: lookAgain}, nil
+}
+
+// lacks says why a Service's addresses are not announced, if they are not: as every speaker would plan it.
+func (r *Reconciler) lacks(ctx context.Context, svc announce.Service, cfg *config.Config, speakers bool) (map[netip.Addr]lack, error) {
+	out := map[netip.Addr]lack{}
+	if !speakers {
+		for _, a := range svc.Addresses {
+			out[a] = lack{metav1.ConditionFalse, NoSpeaker, fmt.Sprintf("No speaker runs on any node: see kubectl describe metallb -n %s, and the DaemonSet speaker.", r.Namespace)}
+		}
+		return out, nil
+	}
+	s, err := r.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if svc.Endpoints, err = r.endpoints(ctx, svc.Name); err != nil {
+		return nil, err
+	}
+	s.Config, s.Services = cfg, []announce.Service{svc}
+	for _, w := range announce.Plan(s).Why {
+		out[w.Address] = lackOf(w, &svc, cfg)
+	}
+	return out, nil
+}
+
+// snapshot is the cluster as the speakers see it: the nodes, and those that have a speaker. It does not know their interfaces.
+func (r *Reconciler) snapshot(ctx context.Context) (announce.Snapshot, error) {
+	var out announce.Snapshot
+	out.Joined = true
+	var nodes corev1.NodeList
+	if err := r.Client.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
+		return out, fmt.Errorf("listing Nodes: %w", err)
+	}
+	unheard := map[string]bool{}
+	for i := range nodes.Items {
+		out.Nodes = append(out.Nodes, lbservice.Node(&nodes.Items[i]))
+		unheard[nodes.Items[i].Name] = !heard(&nodes.Items[i])
+	}
+	var states v1beta1.ConfigurationStateList
+	err := r.Client.List(ctx, &states, client.InNamespace(r.Namespace), client.MatchingLabels{v1beta1.LabelComponentType: configuration.Speaker}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return out, fmt.Errorf("listing ConfigurationStates: %w", err)
+	}
+	for i := range states.Items {
+		if node := states.Items[i].Labels[v1beta1.LabelNodeName]; !unheard[node] {
+			out.Members = append(out.Members, announce.Member{Node: node})
+		}
+	}
+	return out, nil
+}
+
+// heard says whether a node's kubelet still reports.
+func heard(n *corev1.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status != corev1.ConditionUnknown
+		}
+	}
+	return true
+}
+
+// endpoints asks the API server where a Service has endpoints that take traffic. Few Services need that, and not often: a
+// cache would hold those of all.
+func (r *Reconciler) endpoints(ctx context.Context, service string) (announce.Endpoints, error) {
+	namespace, name, _ := strings.Cut(service, "/")
+	var list discoveryv1.EndpointSliceList
+	if err := r.Live.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{discoveryv1.LabelServiceName: name}); err != nil {
+		return announce.Endpoints{}, fmt.Errorf("listing EndpointSlices: %w", err)
+	}
+	all := make([]*discoveryv1.EndpointSlice, len(list.Items))
+	for i := range list.Items {
+		all[i] = &list.Items[i]
+	}
+	return lbservice.Endpoints(all...), nil
+}
+
+// serviceOf maps a ServiceL2Status to the Service that it is about; one whose status is not written yet is about none.
+func serviceOf(_ context.Context, o client.Object) []reconcile.Request {
+	status := &o.(*v1beta1.ServiceL2Status).Status
+	if status.ServiceName == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: status.ServiceNamespace, Name: status.ServiceName}}}
+}
