@@ -30,7 +30,7 @@ type cluster struct {
 	Cluster
 	nodes    []node // sorted by name
 	self     int    // among nodes; -1: not there
-	excluded string
+	excluded string // of Desired
 	// members as candidates for speaking of an address.
 	members []election.Candidate
 	holders map[netip.Addr]string
@@ -79,8 +79,10 @@ func newCluster(c Cluster) *cluster {
 			out.holders[a] = n.Name
 		}
 		m, ok := alive[n.Name]
-		x := node{Node: n, named: election.NewNode(n.Name), unfit: c.exclusion(n), tells: len(m.Interfaces) > 0, interfaces: m.Interfaces}
-		if n.Name == c.Node { // what it has it knows sooner than gossip says; whether others know they say
+		x := node{
+			Node: n, named: election.NewNode(n.Name), unfit: c.exclusion(n), tells: len(m.Interfaces) > 0, interfaces: m.Interfaces,
+		}
+		if n.Name == c.Node { // which it has it knows best, whether it tells is what gossip says
 			out.self, out.excluded = len(out.nodes), x.unfit
 			x.interfaces = c.Interfaces
 		}
