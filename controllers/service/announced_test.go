@@ -2,6 +2,8 @@ package service
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,6 +14,7 @@ import (
 	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/internal/announce"
 	"metallb.io/operator/internal/config"
+	"metallb.io/operator/internal/testenv"
 )
 
 // l2Status is what the speaker of a node said at a time: addresses, and after "on" interfaces.
@@ -175,5 +178,24 @@ func TestWhatDeadNodesLeave(t *testing.T) {
 				t.Errorf("got %q, want %q", text, tt.want)
 			}
 		})
+	}
+}
+
+func TestEveryReasonIsInTheDocumentation(t *testing.T) {
+	root, err := testenv.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "docs", "why-not-announced.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reason := range []announce.Reason{
+		announce.Announced, announce.NoPool, announce.HeldByNode, announce.NoAdvertisement, announce.NoEndpoints, announce.NoNode, announce.NoInterface,
+		NotReported, NoSpeaker, NoPeer, BGPNotReported,
+	} {
+		if !strings.Contains(string(text), "`"+string(reason)+"`") {
+			t.Errorf("%s is not explained", reason)
+		}
 	}
 }

@@ -34,22 +34,7 @@ func TestPowerOffOfTheAnnouncingNode(t *testing.T) {
 		answers <- p.Stream(streamCtx, lab.Client, "udp", netip.AddrPortFrom(address, 33001), 100*time.Millisecond)
 	}()
 	time.Sleep(time.Second)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		defer cancel()
-		if err := p.PowerOn(ctx, owner); err != nil {
-			t.Error(err)
-		}
-		if err := p.WaitNode(ctx, owner, true); err != nil {
-			t.Error(err)
-		}
-		if err := p.WaitAvailable(ctx, "metallb-system"); err != nil {
-			t.Error(err)
-		}
-		if err := p.WaitRollout(ctx, product.OperatorNamespace, operatorDeployment); err != nil { // it may have been on that node
-			t.Error(err)
-		}
-	})
+	onAgain(t, p, owner)
 	off := time.Now()
 	product.Must(t, p.PowerOff(owner))
 	next, _, err := p.Announcer(ctx, address)
@@ -98,6 +83,27 @@ func TestLocalAnnouncerFollowsItsPod(t *testing.T) {
 		product.Must(t, err)
 		answeredBy(t, answer, "udp", "aspera-tcp-proxy")
 	}
+}
+
+// onAgain switches the node on at the end of the test, and waits until all is as it was.
+func onAgain(t *testing.T, p *product.Product, node string) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		if err := p.PowerOn(ctx, node); err != nil {
+			t.Error(err)
+		}
+		if err := p.WaitNode(ctx, node, true); err != nil {
+			t.Error(err)
+		}
+		if err := p.WaitAvailable(ctx, "metallb-system"); err != nil {
+			t.Error(err)
+		}
+		if err := p.WaitRollout(ctx, product.OperatorNamespace, operatorDeployment); err != nil { // it may have been on that node
+			t.Error(err)
+		}
+	})
 }
 
 func otherThan(p *product.Product, node string) string {

@@ -93,7 +93,7 @@ func asperaService(t *testing.T, p *product.Product, namespace string) string {
 func dump(t *testing.T, p *product.Product, namespace string) {
 	t.Helper()
 	p.Dump(t,
-		[]string{"get", "nodes,metallb,pods,svc,ipaddresspools.metallb.io,addresspools.metallb.io,l2advertisements.metallb.io", "-A", "-o", "wide"},
+		[]string{"get", "nodes,metallb,pods,svc,ipaddresspools.metallb.io,addresspools.metallb.io,l2advertisements.metallb.io,servicel2statuses.metallb.io", "-A", "-o", "wide"},
 		[]string{"get", "metallb", "-A", "-o", "yaml"},
 		[]string{"get", "events", "-A", "--sort-by=.lastTimestamp"},
 		[]string{"logs", "-n", product.OperatorNamespace, "-l", "control-plane=controller-manager", "--tail=40"},
