@@ -119,9 +119,9 @@ func (c *cluster) install(ctx context.Context) error {
 		}
 	}
 	// An API server that has just begun reads a kind's objects from etcd when it is asked for them for the first time. That is
-	// no controller's doing, and clusters have long been asked.
+	// no controller's doing, and clusters have long been asked. Meanwhile it tells who asks to come back after a second.
 	_, err = configuration.Load(ctx, k, system)
-	return err
+	return errors.Join(err, k.List(ctx, &v1beta1.ConfigurationStateList{}), k.List(ctx, &v1beta1.ServiceL2StatusList{}))
 }
 
 // roles reads the controller's roles as installations have them.
