@@ -40,8 +40,10 @@ test: lab-build olm-build image tools helm build-installer ## Every test: unit, 
 FUZZTIME ?= 5m
 SOAK     ?= 20
 .PHONY: soak bench fuzz mutate
-soak: lab-build image ## Many more random histories, controllers killed 50 times, and the failover SOAK times on the lab
+soak: lab-build image ## Many more random histories, BFD on a saturated node, controllers killed 50 times, and the failover SOAK times on the lab
 	go test ./internal/ipam -run 'Histories|Order' -rounds 12000 -timeout 30m
+	go test ./internal/bfd -run 'Agree|Early|Losses' -rounds 100000 -timeout 30m
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./bfd -cuts 20 -saturated 20m -judged
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./controller -kills 50 -services 1000 -stopped 30s -away 60s
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h -run 'Failover' . -offs $(SOAK) -cuts $$((2 * $(SOAK))) -bars
 	go test -C test/e2e $(AS_ROOT) -v -count=$(SOAK) -timeout 3h -run 'Local' .
@@ -50,6 +52,7 @@ bench: lab-build build ## Benchmarks of the allocator, the election, plans, the 
 	go run ./bench/plan
 	KUBEBUILDER_ASSETS=$$($(LAB) assets) go test -run '^$$' -bench . -count 3 ./controllers/service
 	KUBEBUILDER_ASSETS=$$($(LAB) assets) go run ./bench/addresses -binary bin/metallb
+	go run $(AS_ROOT) ./bench/bfd
 mutate: ## Changes each rule of the allocator and the election once; fails where no test notices
 	go run -C tools ./mutate -root .. -equivalents mutate/equivalents.txt internal/ipam internal/election
 fuzz: ## Every fuzz target for FUZZTIME each

@@ -89,7 +89,7 @@ func SessionsRSS(n int) Measure { return Measure(fmt.Sprintf("%d BFD sessions: R
 // What the suite test/e2e/bfd measures on the lab, in one run with the same case between two FRR.
 const (
 	// DetectionOverFRR: from the silent cut of a cable to the Down that the program sees, less what FRR takes until it logs
-	// its own; of the medians.
+	// its own; of the medians and of the worst, whichever is more.
 	DetectionOverFRR Measure = "BFD: detection less that between two FRR, ms"
 	// DetectionWorst100: the slowest of all cuts at 100 ms x 3.
 	DetectionWorst100 Measure = "BFD: worst detection at 100 ms x 3, ms"

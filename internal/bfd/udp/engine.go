@@ -283,7 +283,16 @@ func (e *engine) listen(k kind) error {
 	if _, there := e.receivers[k]; there || e.place == outside || e.place == next && !slices.Contains(e.inherited.Kinds, k) {
 		return nil
 	}
-	fd, err := listen(k, e.place == next)
+	how := alone
+	for other := range e.receivers {
+		if other.V6 == k.V6 && other.Multihop == k.Multihop {
+			how = beside
+		}
+	}
+	if e.place == next {
+		how = joining
+	}
+	fd, err := listen(k, how)
 	if err == nil {
 		e.receivers[k] = fd
 	}

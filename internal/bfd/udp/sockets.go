@@ -46,10 +46,21 @@ func (k kind) port() int {
 	return PortSingleHop
 }
 
-// listen opens a receiving socket. The only process of a node binds it for itself alone, so that another program that has
-// the port is found out, and then lets a successor of the same user in. A successor joins it: all packets go to the eldest
-// socket, until that one is closed.
-func listen(k kind, successor bool) (int, error) {
+// manner is how a receiving socket comes by its port.
+type manner int
+
+const (
+	// alone: nobody may have it, so that another program that does is found out. A successor of the same user is let in
+	// afterwards.
+	alone manner = iota
+	// beside: this process has it already, for another VRF.
+	beside
+	// joining: the owner's process has it. All packets go to the eldest socket, until that one is closed.
+	joining
+)
+
+// listen opens a receiving socket.
+func listen(k kind, how manner) (int, error) {
 	fd, err := open(k.VRF, k.V6)
 	if err != nil {
 		return -1, err
@@ -68,10 +79,15 @@ func listen(k kind, successor bool) (int, error) {
 		set(unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 	}
 	set(unix.SOL_SOCKET, unix.SO_RCVBUF, receiveRoom)
-	if successor {
-		errs = append(errs, share(fd), bind(fd, k.V6, k.port()), eldest(fd))
-	} else {
-		errs = append(errs, bind(fd, k.V6, k.port()), share(fd))
+	if how != alone {
+		errs = append(errs, share(fd))
+	}
+	errs = append(errs, bind(fd, k.V6, k.port()))
+	switch how {
+	case alone:
+		errs = append(errs, share(fd))
+	case joining:
+		errs = append(errs, eldest(fd))
 	}
 	if err := errors.Join(errs...); err != nil {
 		_ = unix.Close(fd)

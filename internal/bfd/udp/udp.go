@@ -74,7 +74,8 @@ type Session struct {
 	MinimumTTL int
 }
 
-// Status is what became of a session.
+// Status is what became of a session. Of the metrics that users of MetalLB know, session_up is State, the control packets'
+// counters are Received and Sent, the events' are Ups and Downs; there is no echo, and there is no zebra to notify.
 type Status struct {
 	Key
 	bfd.Status

@@ -211,6 +211,29 @@ func TestWhatIsNotASession(t *testing.T) {
 	}
 }
 
+// TestDevices: sockets of several devices have one port. The kernel here may have no VRF; an interface does as well.
+func TestDevices(t *testing.T) {
+	h := lan(t)
+	h.IP(t, "addr add 192.0.2.3/24 dev eth0")
+	c, _ := spawn(t, h)
+	other := netip.MustParseAddr("192.0.2.3")
+	if _, err := c.Sync(session(us4, peer4), session(us4, other), session(us6, peer6)); err != nil {
+		t.Fatal(err)
+	}
+	inside, inside6 := session(other, us4), session(peer6, us6)
+	inside.VRF, inside6.VRF = "lan0", "lan0"
+	missing := session(peer4, us4)
+	missing.VRF = "lan9"
+	s := server(t)
+	if out, err := s.Sync([]udp.Session{inside, inside6, missing}); err == nil || len(out) != 3 {
+		t.Errorf("%v, %+v", err, out)
+	}
+	sync(t, s, inside, inside6)
+	all(t, "the sessions of a device are Up", s.Status, isUp)
+	sync(t, s, session(peer4, us4), inside, inside6)
+	all(t, "one without a device begins beside them", s.Status, func(st udp.Status) bool { return st.Err == nil && st.Sent > 0 })
+}
+
 func TestASecondSyncDoesNothing(t *testing.T) {
 	h := lan(t)
 	s, _ := pair(t, h, session(peer4, us4), session(us4, peer4))

@@ -1,0 +1,164 @@
+package bfd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"metallb.io/operator/test/e2e/product"
+	"metallb.io/operator/test/lab"
+)
+
+// frrPeers is the configuration of FRR with one peer for each case and family.
+func frrPeers(local, remote byte) string {
+	var b strings.Builder
+	b.WriteString("bfd\n")
+	for _, p := range paces {
+		for i := range 2 {
+			fmt.Fprintf(&b, " peer %s local-address %s interface eth0\n  receive-interval %[3]d\n  transmit-interval %[3]d\n  detect-multiplier 3\n exit\n",
+				p.addresses(remote)[i], p.addresses(local)[i], p.interval.Milliseconds())
+		}
+	}
+	b.WriteString("exit\n")
+	return b.String()
+}
+
+func (b *bench) startFRR() {
+	b.t.Helper()
+	config := "hostname router\nlog stdout\n" + frrPeers(routers, ours) + frrPeers(routers, second) + fmt.Sprintf("router bgp %d\nexit\n", lab.RouterAS)
+	b.must(b.StartRouter(b.within(), lab.FRR, config))
+}
+
+// birdConfig has one interval for all: the sessions' own are what the node asks for.
+func (b *bench) birdConfig(interval time.Duration) string {
+	var c strings.Builder
+	fmt.Fprintf(&c, "router id %s;\nprotocol device {}\nprotocol bfd bfd1 {\n interface \"eth0\" { min rx interval %[2]d ms; min tx interval %[2]d ms; idle tx interval 1 s; multiplier 3; };\n",
+		b.Machine(lab.Router).NICs[lab.LAN].IPv4.Addr(), interval.Milliseconds())
+	for _, p := range paces {
+		for i, a := range p.addresses(ours) {
+			fmt.Fprintf(&c, " neighbor %s dev \"eth0\" local %s;\n", a, p.addresses(routers)[i])
+		}
+	}
+	// It listens on the port that the lab waits for only where there is a peer.
+	fmt.Fprintf(&c, "}\nprotocol bgp nobody { local as %d; neighbor 172.30.0.250 as %d; ipv4 { import none; export none; }; }\n", lab.RouterAS, lab.NodeAS)
+	return c.String()
+}
+
+func (b *bench) startBIRD() {
+	b.t.Helper()
+	b.must(b.StartRouter(b.within(), lab.BIRD, b.birdConfig(50*time.Millisecond)))
+}
+
+// reconfigure gives BIRD another interval.
+func (b *bench) reconfigure(interval time.Duration) {
+	b.t.Helper()
+	file := filepath.Join(b.LogDir(lab.Router), "bird.conf") // where the lab has put the first one
+	b.must(os.WriteFile(file, []byte(b.birdConfig(interval)), 0o644))
+	b.exec(lab.Router, "birdc -s /run/bird.ctl configure")
+}
+
+// vtysh gives FRR on the router commands.
+func (b *bench) vtysh(lines ...string) string {
+	b.t.Helper()
+	args := []string{"vtysh"}
+	for _, l := range lines {
+		args = append(args, "-c", l)
+	}
+	out, err := b.Exec(b.within(), lab.Router, args...)
+	b.must(err)
+	return out.Stdout
+}
+
+// startSecond runs FRR on the client until the test ends, and waits until its sessions are up.
+func (b *bench) startSecond() {
+	b.t.Helper()
+	dir, err := os.MkdirTemp("", "metallb-frr-") // FRR's user must get into it
+	b.must(err)
+	b.logs = filepath.Join(dir, "bfdd.log")
+	config := fmt.Sprintf("hostname second\nlog timestamp precision 6\nlog file %s debugging\ndebug bfd peer\n", b.logs) +
+		frrPeers(second, routers)
+	b.must(
+		os.WriteFile(filepath.Join(dir, "empty.conf"), nil, 0o644), // a daemon's own -f takes only a part of the language
+		os.WriteFile(filepath.Join(dir, "frr.conf"), []byte(config), 0o644),
+		os.Chmod(dir, 0o775),
+		exec.Command("chown", "-R", "frr:frrvty", dir).Run(),
+	)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{}, 2)
+	b.t.Cleanup(func() {
+		cancel()
+		<-ended
+		<-ended
+		_ = os.RemoveAll(dir)
+	})
+	for _, d := range []string{"zebra", "bfdd --bfdctl " + dir + "/bfdd.sock"} {
+		name, _, _ := strings.Cut(d, " ")
+		line := fmt.Sprintf("/usr/lib/frr/%s -f %[2]s/empty.conf -z %[2]s/z -i %[2]s/%[3]s.pid --vty_socket %[2]s -u frr -g frr -P 0", d, dir, name)
+		go func() {
+			_, _ = b.Exec(ctx, lab.Client, strings.Fields(line)...)
+			ended <- struct{}{}
+		}()
+		b.must(product.Until(b.within(), name+" on the client", func() (bool, error) {
+			_, err := os.Stat(filepath.Join(dir, name+".vty"))
+			return err == nil, err
+		}))
+	}
+	_, err = b.Exec(b.within(), lab.Client, "vtysh", "--vty_socket", dir, "-f", filepath.Join(dir, "frr.conf"))
+	b.must(err)
+	b.secondUp()
+}
+
+func (b *bench) secondUp() {
+	b.t.Helper()
+	dir := filepath.Dir(b.logs)
+	b.must(product.Until(b.within(), "the second FRR to be up", func() (bool, error) {
+		out, err := b.Exec(b.t.Context(), lab.Client, "vtysh", "--vty_socket", dir, "-c", "show bfd peers json")
+		var peers []struct {
+			Status          string
+			RemoteTransmit  int `json:"remote-transmit-interval"`
+			ReceiveInterval int `json:"receive-interval"`
+		}
+		if err == nil {
+			err = json.Unmarshal([]byte(out.Stdout), &peers)
+		}
+		up := 0
+		for _, p := range peers {
+			if p.Status == "up" && p.RemoteTransmit == p.ReceiveInterval {
+				up++
+			}
+		}
+		return up == 2*len(paces), errors.Join(err, fmt.Errorf("%d are up: %s", up, out.Stdout))
+	}))
+}
+
+var stateChange = regexp.MustCompile(`^(\S+ \S+) BFD: .*state-change: \[mhop:no peer:\S+ local:(\S+) .*\] up -> down`)
+
+// secondDowns are the moments since then at which the second FRR logged a Down, by its address.
+func (b *bench) secondDowns(since time.Time) map[netip.Addr]time.Time {
+	b.t.Helper()
+	text, err := os.ReadFile(b.logs)
+	b.must(err)
+	out := map[netip.Addr]time.Time{}
+	for line := range strings.Lines(string(text)) {
+		m := stateChange.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		at, err := time.ParseInLocation("2006/01/02 15:04:05.000000", m[1], time.Local)
+		b.must(err)
+		local, err := netip.ParseAddr(m[2])
+		b.must(err)
+		if _, there := out[local]; !there && at.After(since) {
+			out[local] = at
+		}
+	}
+	return out
+}
