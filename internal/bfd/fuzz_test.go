@@ -70,7 +70,7 @@ func FuzzExchange(f *testing.F) {
 			case 5: // late
 				late := time.Duration(arg) * 20 * time.Millisecond
 				x.now = x.now.Add(late)
-				x.ends[i].Excuse(time.Millisecond, x.now)
+				x.ends[i].Excuse(time.Millisecond, time.Duration(arg)*time.Millisecond, x.now)
 			case 6: // another process
 				if from, ok := x.ends[i].Snapshot(); ok && from.Valid() {
 					s, out := Resume(from, x.set[i], x.random.Float64, x.now)

@@ -222,7 +222,7 @@ func (p *stage) run(d time.Duration, how string) {
 	end := p.now.Add(d)
 	if how == "late" {
 		p.now = end
-		if p.s.Excuse(10*time.Millisecond, p.now) {
+		if p.s.Excuse(10*time.Millisecond, 20*time.Millisecond, p.now) {
 			p.print(fmt.Sprintf("excused until %s", p.since(p.s.detectAt)))
 		}
 		p.take(p.s.Tick(p.now))

@@ -116,15 +116,14 @@ func (s *Session) expire(now time.Time) Output {
 	return Output{}
 }
 
-// Excuse puts a detection that is due off by the time that this process is late with it, one interval of the peer at most
-// and once for each silence: packets that came meanwhile may still be on their way through the kernel. To be late by no
-// more than the tolerance is no excuse. It says whether it did.
-func (s *Session) Excuse(tolerance time.Duration, now time.Time) bool {
-	late := now.Sub(s.detectAt)
-	if s.excused || s.detectAt.IsZero() || late <= tolerance {
+// Excuse puts a detection that is due off once for each silence, by the grace but no more than an interval of the peer, if
+// this process is late with it by more than the tolerance: after that, packets may still be on their way through the kernel
+// to where Receive gets them from. It says whether it did.
+func (s *Session) Excuse(tolerance, grace time.Duration, now time.Time) bool {
+	if s.excused || s.detectAt.IsZero() || now.Sub(s.detectAt) <= tolerance {
 		return false
 	}
 	s.excused = true
-	s.detectAt = now.Add(min(late, max(s.usedRx, s.remoteTx)))
+	s.detectAt = now.Add(min(grace, max(s.usedRx, s.remoteTx)))
 	return true
 }

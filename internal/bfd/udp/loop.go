@@ -15,6 +15,9 @@ const (
 	granularity = time.Millisecond
 	// tolerance is how late a judgement may be without the process counting as late: a wake-up and some work.
 	tolerance = 5 * time.Millisecond
+	// grace is how much longer a late judgement is put off, for what the kernel has not put into the sockets yet: on a
+	// machine that stood still as a whole that is work it has still to do.
+	grace = 10 * time.Millisecond
 	// mostPackets of one socket are read before the timers get their turn. It is more than a socket's queue holds, so that
 	// all that waited when the loop began to read has been read, whoever floods the port.
 	mostPackets = 1 << 14
@@ -99,7 +102,7 @@ func (e *engine) tick(s *session, now time.Time) {
 		e.remove(s)
 		return
 	}
-	if s.machine.Excuse(tolerance, now) {
+	if s.machine.Excuse(tolerance, grace, now) {
 		e.rearm(s)
 		return
 	}
