@@ -30,7 +30,7 @@ func Resume(from Snapshot, set Settings, random func() float64, now time.Time) (
 		settings: set, random: random, local: from.Discriminator, remote: r.Discriminator,
 		state: Up, remoteState: r.State, remoteDiag: r.Diagnostic,
 		desiredTx: clamp(from.DesiredTx), usedTx: clamp(from.UsedTx), requiredRx: clamp(from.RequiredRx), usedRx: clamp(from.UsedRx),
-		remoteMinRx: max(r.RequiredMinRx, 0), remoteTx: max(r.DesiredMinTx, 0), remoteMultiplier: r.Multiplier,
+		remoteMinRx: min(max(r.RequiredMinRx, 0), longest), remoteTx: min(max(r.DesiredMinTx, 0), longest), remoteMultiplier: r.Multiplier,
 		remoteDemand: r.Demand, remoteIndependent: r.ControlPlaneIndependent,
 		lastRx: now, since: from.Since, received: from.Received, sent: from.Sent, ups: from.Ups, downs: from.Downs,
 	}

@@ -113,7 +113,7 @@ func (e *engine) tick(s *session, now time.Time) {
 func (e *engine) took(s *session, out bfd.Output, now time.Time) {
 	e.send(s, out)
 	e.rearm(s)
-	if !out.Changed {
+	if !out.Changed || s.leaving { // of what nobody wants nobody wants to hear
 		return
 	}
 	st := s.machine.Status()

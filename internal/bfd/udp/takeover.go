@@ -100,7 +100,7 @@ func (e *engine) inherit(now time.Time) {
 			e.inherited.take(left.Key)
 			continue
 		}
-		s := &session{want: w, position: -1}
+		s := &session{want: w, position: -1, leaving: true}
 		e.sessions[w.Key] = s
 		if e.begin(s, now); s.machine == nil {
 			e.inherited.take(left.Key)

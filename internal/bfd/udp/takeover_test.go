@@ -107,6 +107,11 @@ func TestTakeoverOfOtherSessions(t *testing.T) {
 			t.Errorf("%+v", c.Change)
 		}
 	}
+	for _, c := range second.Changes() {
+		if c.Peer != peer6 {
+			t.Errorf("the second is told of what it does not want: %+v", c)
+		}
+	}
 }
 
 // TestAStoppedProcess: a process that is stopped for several Detection Times, and whose peer is patient, finds packets in
