@@ -96,7 +96,7 @@ func (s *statuses) set(want l2Statuses) {
 	defer s.mu.Unlock()
 	for service, w := range want {
 		old, ok := s.want[service]
-		if ok && equality.Semantic.DeepEqual(old.Addresses, w.Addresses) && equality.Semantic.DeepEqual(old.Interfaces, w.Interfaces) {
+		if ok && slices.Equal(old.Addresses, w.Addresses) && slices.Equal(old.Interfaces, w.Interfaces) {
 			want[service] = old
 			continue
 		}
