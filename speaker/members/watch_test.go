@@ -47,6 +47,22 @@ func (b *beats) say(alive bool, addresses ...netip.Addr) {
 	signal(b.changed)
 }
 
+// waitUntilItWatches waits for the addresses, sorted as names of nodes are, to be those watched.
+func (b *beats) waitUntilItWatches(t *testing.T, want ...netip.Addr) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(look) {
+		b.mu.Lock()
+		is := b.watched
+		b.mu.Unlock()
+		if slices.Equal(is, want) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("watched are %v, not %v", is, want)
+		}
+	}
+}
+
 // beating is a group whose members have heartbeats.
 func (g *group) beating(nodes int) (ms []*Members, hearts []*beats) {
 	g.t.Helper()
@@ -71,11 +87,7 @@ func TestHeartbeatsAreFasterThanGossip(t *testing.T) {
 	g := newGroup(t, 111, 3)
 	ms, hearts := g.beating(3)
 	for i, h := range hearts {
-		h.mu.Lock()
-		if len(h.watched) != 2 || slices.Contains(h.watched, g.address(i)) {
-			t.Errorf("node %d watches %v", i, h.watched)
-		}
-		h.mu.Unlock()
+		h.waitUntilItWatches(t, slices.DeleteFunc(slices.Clone(g.peers), func(a netip.Addr) bool { return a == g.address(i) })...)
 	}
 
 	stop := never(t, "one that is not heard by one only is there", ms, func(v View) bool { return len(v.Nodes) != 3 })
@@ -142,16 +154,7 @@ func TestALostNodeIsWatchedAndFoundByItsHeartbeat(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait(t, ms[1], 10*time.Second, "gone by gossip", sees(1))
-	watches := func() bool {
-		hearts[1].mu.Lock()
-		defer hearts[1].mu.Unlock()
-		return slices.Equal(hearts[1].watched, g.peers[:1])
-	}
-	for end := time.Now().Add(2 * time.Second); !watches(); time.Sleep(look) {
-		if time.Now().After(end) {
-			t.Fatal("a node that may come back is not watched")
-		}
-	}
+	hearts[1].waitUntilItWatches(t, g.address(0)) // which may come back
 	g.heartbeats = newBeats()
 	g.instances[0] = nil
 	g.peers = g.peers[:1] // so that only the other one can find it
@@ -165,11 +168,7 @@ func TestALostNodeIsWatchedAndFoundByItsHeartbeat(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait(t, ms[1], 10*time.Second, "gone again", sees(1))
-	for end := time.Now().Add(2 * time.Second); watches(); time.Sleep(look) {
-		if time.Now().After(end) {
-			t.Fatal("a node that nobody expects is watched")
-		}
-	}
+	hearts[1].waitUntilItWatches(t) // nobody: none is expected
 }
 
 func TestWhoWasCutOffLooksForTheOthersFirst(t *testing.T) {
