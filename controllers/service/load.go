@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,8 +68,13 @@ func (r *Reconciler) load(ctx context.Context) error {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.speakers = slices.ContainsFunc(in.Nodes, func(n config.Node) bool { return len(n.Subnets)+len(n.Gateways) > 0 }) // they report them
-	defer r.reconsider()
+	if in.Nodes == nil { // they are not known now
+		in.Nodes = r.nodes
+	}
+	if !reflect.DeepEqual(r.config, cfg) || !reflect.DeepEqual(r.nodes, in.Nodes) {
+		defer r.reconsider()
+	}
+	r.nodes = in.Nodes
 	if r.alloc != nil && reflect.DeepEqual(r.config.Pools, cfg.Pools) {
 		r.config = cfg
 		return nil // a node's label, or a peer: nothing that decides on addresses
@@ -249,6 +255,7 @@ func (r *Reconciler) configuration(ctx context.Context) (config.Input, error) {
 		in.Secrets = nil
 	}
 	in.Nodes, noNodes = configuration.Nodes(ctx, r.Client, r.Namespace)
+	slices.SortFunc(in.Nodes, func(a, b config.Node) int { return strings.Compare(a.Name, b.Name) })
 	r.unknown = errors.Join(noSecrets, noNodes)
 	r.lacksSecrets = in.Secrets != nil && lacksSecrets(in)
 	return in, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,7 +71,7 @@ func (r *Reconciler) judge(ctx context.Context, svc *corev1.Service, d *decision
 	if sameEntries(svc.Status.LoadBalancer.Ingress, d.ingress) {
 		d.announced = is
 	}
-	if r.look != nil && (r.speakers || is != nil) {
+	if r.look != nil && (is != nil || r.speakers()) {
 		r.look(key)
 	}
 	return nil
@@ -84,6 +85,11 @@ func (r *Reconciler) claimed(ctx context.Context, svc *corev1.Service) (map[neti
 		return nil, fmt.Errorf("listing ServiceL2Statuses: %w", err)
 	}
 	return claims(statuses.Items), nil
+}
+
+// speakers says whether there is any: each reports the networks of its node. The caller holds mu.
+func (r *Reconciler) speakers() bool {
+	return slices.ContainsFunc(r.nodes, func(n config.Node) bool { return len(n.Subnets)+len(n.Gateways) > 0 })
 }
 
 // forget ends the care for a Service that has nothing to be announced.
@@ -119,7 +125,7 @@ func (r *Reconciler) reconcileSilent(ctx context.Context, request ctrl.Request) 
 	key := ipam.Key{Namespace: request.Namespace, Name: request.Name}
 	r.mu.Lock()
 	_, silent := r.silent[key]
-	cfg, speakers := r.config, r.speakers
+	cfg, speakers := r.config, r.speakers()
 	r.mu.Unlock()
 	svc := &corev1.Service{}
 	if !silent {

@@ -51,12 +51,12 @@ type Reconciler struct {
 	lacksSecrets bool
 
 	// mu guards what is below.
-	mu       sync.Mutex
-	alloc    *ipam.Allocator
-	config   *config.Config
-	speakers bool // there is one
-	queue    func(ipam.Key)
-	look     func(ipam.Key)
+	mu     sync.Mutex
+	alloc  *ipam.Allocator
+	config *config.Config
+	nodes  []config.Node // that it was compiled with, sorted by name
+	queue  func(ipam.Key)
+	look   func(ipam.Key)
 	// waiting is how many Services are in the queue; nil: there is none yet.
 	waiting func() int
 	// silent are the Services with an address that nobody says to announce, with what is known about it; nil: nothing yet.
