@@ -116,26 +116,34 @@ func (b *bench) startSecond() {
 	b.secondUp()
 }
 
+// frrPeer is what FRR says of a session.
+type frrPeer struct {
+	Status          string
+	RemoteTransmit  int `json:"remote-transmit-interval"`
+	ReceiveInterval int `json:"receive-interval"`
+}
+
 func (b *bench) secondUp() {
 	b.t.Helper()
-	dir := filepath.Dir(b.logs)
-	b.must(product.Until(b.within(), "the second FRR to be up", func() (bool, error) {
-		out, err := b.Exec(b.t.Context(), lab.Client, "vtysh", "--vty_socket", dir, "-c", "show bfd peers json")
-		var peers []struct {
-			Status          string
-			RemoteTransmit  int `json:"remote-transmit-interval"`
-			ReceiveInterval int `json:"receive-interval"`
-		}
+	b.secondIs("up", func(p frrPeer) bool { return p.Status == "up" && p.RemoteTransmit == p.ReceiveInterval })
+}
+
+// secondIs waits until all sessions of the second FRR are as wanted.
+func (b *bench) secondIs(what string, ok func(frrPeer) bool) {
+	b.t.Helper()
+	b.must(product.Until(b.within(), "the second FRR to be "+what, func() (bool, error) {
+		out, err := b.Exec(b.t.Context(), lab.Client, "vtysh", "--vty_socket", filepath.Dir(b.logs), "-c", "show bfd peers json")
+		var peers []frrPeer
 		if err == nil {
 			err = json.Unmarshal([]byte(out.Stdout), &peers)
 		}
-		up := 0
+		n := 0
 		for _, p := range peers {
-			if p.Status == "up" && p.RemoteTransmit == p.ReceiveInterval {
-				up++
+			if ok(p) {
+				n++
 			}
 		}
-		return up == 2*len(paces), errors.Join(err, fmt.Errorf("%d are up: %s", up, out.Stdout))
+		return n == 2*len(paces), errors.Join(err, fmt.Errorf("%d are: %s", n, out.Stdout))
 	}))
 }
 
