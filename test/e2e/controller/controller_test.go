@@ -31,8 +31,9 @@ const patience = 3 * time.Minute
 
 const (
 	namespace = "metallb-system"
-	// recovery is far above what it takes until a controller gives addresses again once the API server is back.
-	recovery = 10 * time.Second
+	// recovery is above what it takes until a controller gives addresses again once the API server is back: an informer that was
+	// answered by one that was still starting may wait for up to half a minute.
+	recovery = 40 * time.Second
 )
 
 var (
@@ -203,10 +204,10 @@ func (r *replicas) stale(w *watched) {
 	r.must(signal(pid, sigcont))
 	time.Sleep(8 * time.Second)
 	wrote := r.written(leader, resumed)
-	r.t.Logf("the leader %s was stopped for %s; another gave addresses %s after that. Continued, it wrote %d times, and %d Services changed in 8s",
+	r.t.Logf("the leader %s was stopped for %s; another gave addresses %s after that. Continued, it wrote %d times, and %d addresses changed in 8s",
 		leader, resumed.Sub(began).Round(time.Second), took.Round(10*time.Millisecond), len(wrote), w.changes()-before)
 	if len(wrote) > 0 || w.changes() != before {
-		r.t.Errorf("the stale leader wrote %v; %d changes of Services", wrote, w.changes()-before)
+		r.t.Errorf("the stale leader wrote %v; %d changes of addresses", wrote, w.changes()-before)
 	}
 	r.settle()
 }

@@ -108,7 +108,6 @@ func (w *watched) take(kind kwatch.EventType, svc *corev1.Service) {
 		}
 		return
 	}
-	w.changed++
 	if s == nil {
 		s = &seen{key: client.ObjectKeyFromObject(svc)}
 		w.services[svc.UID] = s
@@ -117,6 +116,9 @@ func (w *watched) take(kind kwatch.EventType, svc *corev1.Service) {
 	address := ""
 	for _, ing := range svc.Status.LoadBalancer.Ingress {
 		address += ing.IP
+	}
+	if address != s.address {
+		w.changed++
 	}
 	switch holder, taken := w.holders[address]; {
 	case address == s.address:
@@ -156,7 +158,7 @@ func (w *watched) counts() (created, deleted int) {
 	return w.created, w.deleted
 }
 
-// changes is the number of times that a Service was seen to be written.
+// changes is the number of times that a Service was seen to have another address than before.
 func (w *watched) changes() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
