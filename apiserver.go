@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -17,6 +18,8 @@ const (
 	dialTimeout = 2 * time.Second
 	// dialPause is between two attempts.
 	dialPause = 500 * time.Millisecond
+	// starting is for how long after its return the API server may still be starting: it listens before it knows who may do what.
+	starting = 10 * time.Second
 	// cachePatience is how long controllers wait for their caches at the start, instead of ending: a container that ends again
 	// and again is started after pauses of up to five minutes.
 	cachePatience = 24 * time.Hour
@@ -47,24 +50,38 @@ func apiServer(component string) (*rest.Config, error) {
 	return config, nil
 }
 
-// patient repeats a GET that reaches nobody for as long as its context lasts. To fail would be worse: client-go's informers,
-// which ask so, wait for up to a minute after the next failures, and find an API server that is back that much later.
+// patient repeats a GET that reaches nobody for as long as its context lasts, and one that waited so and is then refused for as
+// long as the API server may be starting. To fail would be worse: client-go's informers, which ask so, wait for up to a minute
+// after the next failures, and find an API server that is back that much later.
 type patient struct{ next http.RoundTripper }
 
 // RoundTrip is of http.RoundTripper.
 func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
-	for waited := false; ; waited = true {
+	var away bool
+	var back time.Time // when it answered first, after it was away
+	for {
 		res, err := p.next.RoundTrip(r)
-		if err == nil || r.Method != http.MethodGet || !unreached(r.Context(), err) {
+		switch {
+		case r.Method != http.MethodGet:
 			return res, err
-		}
-		if !waited {
+		case err == nil && away && res.StatusCode >= http.StatusBadRequest:
+			if back.IsZero() {
+				back = time.Now()
+			}
+			if time.Since(back) > starting || r.Context().Err() != nil {
+				return res, nil
+			}
+			_ = res.Body.Close()
+		case err == nil || !unreached(r.Context(), err):
+			return res, err
+		case !away:
+			away = true
 			ctrl.Log.Info("waiting for the API server", "path", r.URL.Path, "error", err.Error())
 		}
 		select {
 		case <-time.After(dialPause):
 		case <-r.Context().Done():
-			return nil, err
+			return nil, cmp.Or(err, context.Cause(r.Context()))
 		}
 	}
 }

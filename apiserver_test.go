@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -24,11 +25,17 @@ func (s *script) RoundTrip(*http.Request) (*http.Response, error) {
 	if s.asked > len(s.answers) {
 		s.t.Fatalf("asked %d times, for %d answers", s.asked, len(s.answers))
 	}
-	if err := s.answers[s.asked-1]; err != nil {
+	switch err := s.answers[s.asked-1]; {
+	case err == nil:
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+	case errors.Is(err, errForbidden):
+		return &http.Response{StatusCode: http.StatusForbidden, Body: http.NoBody}, nil
+	default:
 		return nil, err
 	}
-	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
 }
+
+var errForbidden = errors.New("forbidden")
 
 func TestAnAPIServerThatIsAwayIsWaitedFor(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
@@ -39,12 +46,15 @@ func TestAnAPIServerThatIsAwayIsWaitedFor(t *testing.T) {
 		asked   int
 		err     error
 	}{
-		"it is there":                              {http.MethodGet, []error{nil}, 1, nil},
-		"it comes back":                            {http.MethodGet, []error{refused, refused, refused, nil}, 4, nil},
-		"a write fails at once":                    {http.MethodPatch, []error{refused, nil}, 1, refused},
-		"nobody waits for a certificate":           {http.MethodGet, []error{untrusted, nil}, 1, untrusted},
-		"nor for a certificate of one that is new": {http.MethodGet, []error{refused, untrusted, nil}, 2, untrusted},
-		"a connection that ended":                  {http.MethodGet, []error{io.ErrUnexpectedEOF, nil}, 1, io.ErrUnexpectedEOF},
+		"it is there":                                          {http.MethodGet, []error{nil}, 1, nil},
+		"it comes back":                                        {http.MethodGet, []error{refused, refused, refused, nil}, 4, nil},
+		"a write fails at once":                                {http.MethodPatch, []error{refused, nil}, 1, refused},
+		"nobody waits for a certificate":                       {http.MethodGet, []error{untrusted, nil}, 1, untrusted},
+		"nor for a certificate of one that is new":             {http.MethodGet, []error{refused, untrusted, nil}, 2, untrusted},
+		"it comes back, and has to find out first who may ask": {http.MethodGet, []error{refused, errForbidden, errForbidden, nil}, 4, nil},
+		"it comes back, and refuses for good":                  {http.MethodGet, append([]error{refused}, slices.Repeat([]error{errForbidden}, 22)...), 23, errForbidden},
+		"it is there, and refuses":                             {http.MethodGet, []error{errForbidden, nil}, 1, errForbidden},
+		"a connection that ended":                              {http.MethodGet, []error{io.ErrUnexpectedEOF, nil}, 1, io.ErrUnexpectedEOF},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -56,6 +66,9 @@ func TestAnAPIServerThatIsAwayIsWaitedFor(t *testing.T) {
 				res, err := patient{s}.RoundTrip(r)
 				if res != nil {
 					_ = res.Body.Close()
+					if res.StatusCode == http.StatusForbidden {
+						err = errForbidden
+					}
 				}
 				if s.asked != tt.asked || !errors.Is(err, tt.err) {
 					t.Errorf("asked %d times, error %v; not %d times, error %v", s.asked, err, tt.asked, tt.err)
