@@ -118,15 +118,6 @@ func (p *process) usage() (usage, error) {
 	return parseUsage(stat, status)
 }
 
-// ownCPU is what this process, the bare client, has used until now.
-func ownCPU() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // the arguments are right
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
 // parseUsage reads the files stat and status of a process (proc(5)). Times are in hundredths of a second on every Linux.
 func parseUsage(stat, status []byte) (u usage, err error) {
 	// The name, in brackets, may hold anything. Behind it: state, and utime and stime 11 and 12 fields later.

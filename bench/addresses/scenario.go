@@ -86,7 +86,7 @@ func (t *trial) address(begin string, i int) string {
 func (t *trial) floors(ctx context.Context) (created, patched time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	spent := ownCPU()
+	spent := bench.OwnCPU()
 	began, g := time.Now(), t.tracker.expect(t.n, hasAddress(floor1))
 	// As with the controller, creating and patching are done by as many at a time each.
 	made := make(chan *corev1.Service, t.n)
@@ -114,9 +114,9 @@ func (t *trial) floors(ctx context.Context) (created, patched time.Duration, err
 		return 0, 0, err
 	}
 	created = end.Sub(began)
-	createdCPU := ownCPU() - spent
+	createdCPU := bench.OwnCPU() - spent
 
-	spent = ownCPU()
+	spent = bench.OwnCPU()
 	began, g = time.Now(), t.tracker.expect(t.n, hasAddress(floor2))
 	err = parallel(ctx, t.n, func(ctx context.Context, i int) error {
 		return t.status(ctx, name(i), t.tracker.version(name(i)), t.address(floor2, i))
@@ -129,7 +129,7 @@ func (t *trial) floors(ctx context.Context) (created, patched time.Duration, err
 	}
 	patched = end.Sub(began)
 	fmt.Printf("floor: created and patched in %s, CPU of the client %.2f ms per Service; patched in %s, CPU %.2f ms per Service\n",
-		seconds(created), millis(createdCPU)/float64(t.n), seconds(patched), millis(ownCPU()-spent)/float64(t.n))
+		seconds(created), millis(createdCPU)/float64(t.n), seconds(patched), millis(bench.OwnCPU()-spent)/float64(t.n))
 
 	g = t.tracker.expect(t.n, hasNone)
 	if err := parallel(ctx, t.n, func(ctx context.Context, i int) error { return t.clear(ctx, name(i)) }); err != nil {

@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"syscall"
-	"time"
 
 	"metallb.io/operator/bench"
 	"metallb.io/operator/internal/announce"
@@ -40,28 +38,19 @@ func measure(samples bench.Samples) {
 
 	const full = 10
 	c := s.Cluster
-	start := spent()
+	start := bench.OwnCPU()
 	for i := range full { // a member leaves, another returns
 		c.Members = slices.Delete(slices.Clone(s.Members), 8+i, 9+i)
 		p.Plan(c, nil)
 	}
-	samples.Add(bench.FullPlan, addresses, (spent()-start).Seconds()*1e3/full)
+	samples.Add(bench.FullPlan, addresses, (bench.OwnCPU()-start).Seconds()*1e3/full)
 
 	const steps = 20_000
-	start = spent()
+	start = bench.OwnCPU()
 	for i := range steps { // its endpoints go, those of another come
 		svc := s.Services[i%len(s.Services)]
 		svc.Endpoints.Any = i%2 == 0
 		p.Plan(c, []announce.Service{svc})
 	}
-	samples.Add(bench.OneService, addresses, (spent()-start).Seconds()*1e6/steps)
-}
-
-// spent is the processor time of this process.
-func spent() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // only a bad address or number can be
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	samples.Add(bench.OneService, addresses, (bench.OwnCPU()-start).Seconds()*1e6/steps)
 }
