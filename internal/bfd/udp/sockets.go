@@ -65,20 +65,11 @@ func listen(k kind, how manner) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	var errs []error
-	set := func(level, option, value int) {
-		if err := unix.SetsockoptInt(fd, level, option, value); err != nil {
-			errs = append(errs, os.NewSyscallError(fmt.Sprintf("setsockopt %d %d", level, option), err))
-		}
-	}
+	options := []option{{unix.IPPROTO_IP, unix.IP_RECVTTL, 1}, {unix.IPPROTO_IP, unix.IP_PKTINFO, 1}}
 	if k.V6 {
-		set(unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)
-		set(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-	} else {
-		set(unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
-		set(unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+		options = []option{{unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1}, {unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1}}
 	}
-	set(unix.SOL_SOCKET, unix.SO_RCVBUF, receiveRoom)
+	errs := []error{set(fd, append(options, option{unix.SOL_SOCKET, unix.SO_RCVBUF, receiveRoom})...)}
 	if how != alone {
 		errs = append(errs, share(fd))
 	}
@@ -106,21 +97,14 @@ func send(k sender, wanted uint16) (fd int, port uint16, err error) {
 	if err != nil {
 		return -1, 0, err
 	}
-	var errs []error
-	set := func(level, option, value int) {
-		if err := unix.SetsockoptInt(fd, level, option, value); err != nil {
-			errs = append(errs, os.NewSyscallError(fmt.Sprintf("setsockopt %d %d", level, option), err))
-		}
-	}
+	options := []option{{unix.IPPROTO_IP, unix.IP_TTL, 255}, {unix.IPPROTO_IP, unix.IP_TOS, trafficClass}}
 	if k.V6 {
-		set(unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 255)
-		set(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, trafficClass)
-	} else {
-		set(unix.IPPROTO_IP, unix.IP_TTL, 255)
-		set(unix.IPPROTO_IP, unix.IP_TOS, trafficClass)
+		options = []option{{unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 255}, {unix.IPPROTO_IPV6, unix.IPV6_TCLASS, trafficClass}}
 	}
-	set(unix.SOL_SOCKET, unix.SO_PRIORITY, priority)
-	set(unix.SOL_SOCKET, unix.SO_RCVBUF, 0) // nobody answers to this port
+	unset := set(fd, append(options,
+		option{unix.SOL_SOCKET, unix.SO_PRIORITY, priority},
+		option{unix.SOL_SOCKET, unix.SO_RCVBUF, 0}, // nobody answers to this port
+	)...)
 	if port = wanted; port < firstSource {
 		port = sourcePort()
 	}
@@ -132,7 +116,7 @@ func send(k sender, wanted uint16) (fd int, port uint16, err error) {
 		port = sourcePort()
 		err = bind(fd, k.V6, int(port))
 	}
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(unset, err); err != nil {
 		_ = unix.Close(fd)
 		return -1, 0, err
 	}
@@ -161,6 +145,20 @@ func open(vrf string, v6 bool) (int, error) {
 		return -1, os.NewSyscallError("setsockopt", err)
 	}
 	return fd, nil
+}
+
+// option is a socket option with a number.
+type option struct{ level, name, value int }
+
+// set sets them all, also where one of them cannot be set.
+func set(fd int, options ...option) error {
+	var errs []error
+	for _, o := range options {
+		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			errs = append(errs, os.NewSyscallError(fmt.Sprintf("setsockopt %d %d", o.level, o.name), err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func bind(fd int, v6 bool, port int) error {
