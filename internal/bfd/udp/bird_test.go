@@ -97,23 +97,11 @@ func TestWithBIRD(t *testing.T) {
 	})
 	s.Changes()
 	t.Run("we are AdminDown", func(t *testing.T) {
-		for i := range sessions {
-			sessions[i].AdminDown = true
-		}
-		sync(t, s, sessions...)
-		l2test.Eventually(t, soon, "BIRD is down", func() bool {
-			return !strings.Contains(b.do(t, "show bfd sessions"), "Up")
+		adminDown(t, s, sessions, func() {
+			l2test.Eventually(t, soon, "BIRD is down", func() bool {
+				return !strings.Contains(b.do(t, "show bfd sessions"), "Up")
+			})
 		})
-		for _, c := range s.Changes() {
-			if c.Failed || c.To != bfd.AdminDown {
-				t.Errorf("%+v", c)
-			}
-		}
-		for i := range sessions {
-			sessions[i].AdminDown = false
-		}
-		sync(t, s, sessions...)
-		all(t, "all are Up again", s.Status, isUp)
 	})
 	t.Run("they end", func(t *testing.T) {
 		b.do(t, "disable bfd1")

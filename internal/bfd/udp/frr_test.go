@@ -73,21 +73,9 @@ func TestWithFRR(t *testing.T) {
 	s.Changes()
 
 	t.Run("we are AdminDown", func(t *testing.T) {
-		for i := range sessions {
-			sessions[i].AdminDown = true
-		}
-		sync(t, s, sessions...)
-		f.peersAre(t, "FRR is down", func(p frrPeer) bool { return p.Status == "down" })
-		for _, c := range s.Changes() {
-			if c.Failed || c.To != bfd.AdminDown {
-				t.Errorf("%+v", c)
-			}
-		}
-		for i := range sessions {
-			sessions[i].AdminDown = false
-		}
-		sync(t, s, sessions...)
-		all(t, "all are Up again", s.Status, isUp)
+		adminDown(t, s, sessions, func() {
+			f.peersAre(t, "FRR is down", func(p frrPeer) bool { return p.Status == "down" })
+		})
 		s.Changes()
 	})
 	t.Run("they are AdminDown", func(t *testing.T) {

@@ -195,6 +195,26 @@ func all(t *testing.T, what string, get func() []udp.Status, ok func(udp.Status)
 	return last
 }
 
+// adminDown holds the sessions down on purpose until down has seen that the peer knows, and has them come up again.
+func adminDown(t *testing.T, s *udp.Server, sessions []udp.Session, down func()) {
+	t.Helper()
+	hold := func(held bool) {
+		for i := range sessions {
+			sessions[i].AdminDown = held
+		}
+		sync(t, s, sessions...)
+	}
+	hold(true)
+	down()
+	for _, c := range s.Changes() {
+		if c.Failed || c.To != bfd.AdminDown {
+			t.Errorf("%+v", c)
+		}
+	}
+	hold(false)
+	all(t, "all are Up again", s.Status, isUp)
+}
+
 func isUp(s udp.Status) bool { return s.State == bfd.Up }
 
 // settled: Up, and the peer knows and uses what was configured.
