@@ -31,9 +31,8 @@ const patience = 3 * time.Minute
 
 const (
 	namespace = "metallb-system"
-	// recovery is above what it takes until a controller gives addresses again once the API server is back: an informer that was
-	// answered by one that was still starting may wait for up to half a minute.
-	recovery = 40 * time.Second
+	// recovery is far above what it takes until a controller gives addresses again once the API server is back: about a second.
+	recovery = 20 * time.Second
 )
 
 var (
