@@ -277,9 +277,8 @@ func TestAMemberThatIsNotReadyDoesNotStandForItsNode(t *testing.T) {
 	newer := g.start(1, "new", "secret")
 	newer.SetReady(false, nil)
 	wait(t, newer, 5*time.Second, "joined", sees(0, 1))
-	if newer.View().Sibling != true || old.View().Sibling {
-		t.Error("only the ready one is a sibling to rely on")
-	}
+	wait(t, newer, time.Second, "the ready one is a sibling to rely on", func(v View) bool { return v.Sibling })
+	wait(t, old, time.Second, "one that is not ready is none", func(v View) bool { return !v.Sibling })
 	old.SetReady(false, nil)
 	wait(t, a, 2*time.Second, "no ready instance is left", sees(0))
 }
