@@ -98,7 +98,7 @@ func TestHeartbeatsAreFasterThanGossip(t *testing.T) {
 	stop = never(t, "the others stay", ms, func(v View) bool { return !slices.Contains(v.Nodes, node(0)) || !slices.Contains(v.Nodes, node(2)) })
 	hearts[2].say(false, g.address(1))
 	for i, m := range ms { // node 1 too: it must fall silent
-		t.Logf("member %d: gone after %s", i, wait(t, m, 2*time.Second, "not heard by both others", sees(0, 2)).Round(time.Millisecond))
+		t.Logf("member %d: gone after %s", i, wait(t, m, soon, "not heard by both others", sees(0, 2)).Round(time.Millisecond))
 	}
 	time.Sleep(forgetAfter + repeatEvery)
 	for _, m := range ms {
@@ -107,11 +107,11 @@ func TestHeartbeatsAreFasterThanGossip(t *testing.T) {
 
 	hearts[2].say(true, g.address(1))
 	for _, m := range ms {
-		wait(t, m, 2*time.Second, "heard by one of them again", sees(0, 1, 2))
+		wait(t, m, soon, "heard by one of them again", sees(0, 1, 2))
 	}
 	hearts[0].say(true, g.address(1))
 	stop()
-	wait(t, ms[0], time.Second, "who did not hear it knows that it was there all the time", func(v View) bool { return v.Healed == 1 })
+	wait(t, ms[0], soon, "who did not hear it knows that it was there all the time", func(v View) bool { return v.Healed == 1 })
 }
 
 func TestOfTwoNodesOneWordIsEnough(t *testing.T) {
@@ -120,16 +120,16 @@ func TestOfTwoNodesOneWordIsEnough(t *testing.T) {
 	ms, hearts := g.beating(2)
 	hearts[1].say(false, g.address(0))
 	for _, m := range ms {
-		wait(t, m, 2*time.Second, "not heard by the other", sees(1))
+		wait(t, m, soon, "not heard by the other", sees(1))
 	}
 	hearts[0].say(false, g.address(1))
 	for _, m := range ms {
-		wait(t, m, 2*time.Second, "each says it of the other: one remains", sees(0))
+		wait(t, m, soon, "each says it of the other: one remains", sees(0))
 	}
 	hearts[0].say(true, g.address(1))
 	hearts[1].say(true, g.address(0))
 	for _, m := range ms {
-		wait(t, m, 2*time.Second, "heard again", sees(0, 1))
+		wait(t, m, soon, "heard again", sees(0, 1))
 	}
 }
 
@@ -138,10 +138,10 @@ func TestGossipIsRightInTheEnd(t *testing.T) {
 	g := newGroup(t, 113, 2)
 	ms, hearts := g.beating(2)
 	hearts[1].say(false, g.address(0))
-	wait(t, ms[0], 2*time.Second, "gone", sees(1))
+	wait(t, ms[0], soon, "gone", sees(1))
 	ms[1].watch(time.Now().Add(gossipIsRight + time.Second))
 	for _, m := range ms {
-		wait(t, m, 2*time.Second, "there, by gossip", sees(0, 1))
+		wait(t, m, soon, "there, by gossip", sees(0, 1))
 	}
 }
 
@@ -160,8 +160,8 @@ func TestALostNodeIsWatchedAndFoundByItsHeartbeat(t *testing.T) {
 	g.peers = g.peers[:1] // so that only the other one can find it
 	again := g.start(0, "b", "secret")
 	hearts[1].say(true, g.address(0))
-	wait(t, again, 5*time.Second, "found", sees(0, 1))
-	wait(t, ms[1], 5*time.Second, "found", sees(0, 1))
+	wait(t, again, soon, "found", sees(0, 1))
+	wait(t, ms[1], soon, "found", sees(0, 1))
 
 	ms[1].SetPeers(nil, nil)
 	if err := again.Close(); err != nil {
