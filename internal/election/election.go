@@ -35,18 +35,30 @@ type Candidate struct {
 // Owner returns the name of the node that owns the address; ok is false when there is no candidate. The order of the
 // candidates does not matter. The only key is the address: Services that share it cannot have two owners.
 func Owner(address netip.Addr, candidates []Candidate) (node string, ok bool) {
-	var best *Candidate
-	var bestWeight uint64
-	for i := range candidates {
-		c := &candidates[i]
-		if w := c.Node.weight(address); best == nil || above(c, w, best, bestWeight) {
-			best, bestWeight = c, w
-		}
-	}
-	if best == nil {
+	first, _ := Two(address, candidates)
+	if first == nil {
 		return "", false
 	}
-	return best.Node.name, true
+	return first.Node.name, true
+}
+
+// Two returns the candidate that owns the address and, of the other nodes, the one that would own it if that node were not
+// there. They are nil where there are none.
+func Two(address netip.Addr, candidates []Candidate) (first, second *Candidate) {
+	var firstWeight, secondWeight uint64
+	for i := range candidates {
+		c := &candidates[i]
+		switch w := c.Node.weight(address); {
+		case first == nil || above(c, w, first, firstWeight):
+			if first != nil && first.Node.name != c.Node.name {
+				second, secondWeight = first, firstWeight
+			}
+			first, firstWeight = c, w
+		case first.Node.name != c.Node.name && (second == nil || above(c, w, second, secondWeight)):
+			second, secondWeight = c, w
+		}
+	}
+	return first, second
 }
 
 // above is the order of candidates; names settle the case of equal weights so that the order is total.

@@ -154,6 +154,29 @@ func TestANodeThatLeavesMovesItsOwnAddressesOnly(t *testing.T) {
 	}
 }
 
+func TestTheSecondOwnsWhatTheFirstLeaves(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, a := range addresses(500) {
+		all := nodes(1 + r.IntN(5))
+		for i := range all {
+			all[i].Score = r.IntN(2)
+		}
+		all = append(all, all[r.IntN(len(all))]) // named twice
+		all[len(all)-1].Score = r.IntN(3)
+		first, second := Two(a, all)
+		if owner(t, a, all) != first.Node.Name() {
+			t.Fatalf("the first for %s is not its owner", a)
+		}
+		rest := slices.DeleteFunc(slices.Clone(all), func(c Candidate) bool { return c.Node == first.Node })
+		if len(rest) == 0 && second != nil || len(rest) > 0 && (second == nil || second.Node.Name() != owner(t, a, rest)) {
+			t.Fatalf("the second for %s is %v, of %v without %s", a, second, rest, first.Node.Name())
+		}
+	}
+	if first, second := Two(addresses(1)[0], nil); first != nil || second != nil {
+		t.Error("found candidates among none")
+	}
+}
+
 func TestANodeThatComesOnlyTakes(t *testing.T) {
 	all := nodes(21)
 	before, newcomer := all[:20], all[20]
