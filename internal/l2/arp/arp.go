@@ -8,6 +8,7 @@ package arp
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	"metallb.io/operator/internal/l2"
 	"metallb.io/operator/internal/l2/responder"
@@ -73,6 +74,25 @@ func (r *Responders) Running() []l2.Entry { return r.all.Running() }
 // Reclaim claims everything that is answered anew, as if it were new: where a part of the network was cut off, another
 // station may have claimed it meanwhile.
 func (r *Responders) Reclaim() { r.all.Reclaim() }
+
+// Sighted signals that Sightings has something.
+func (r *Responders) Sighted() <-chan struct{} { return r.all.Sighted() }
+
+// Sightings returns the other stations that were heard, since it was called last, to have an address that is answered here
+// or was asked for.
+func (r *Responders) Sightings() []l2.Sighting { return r.all.Sightings() }
+
+// Ask asks on an interface who has an address. Whoever answers within the next second is among the Sightings.
+func (r *Responders) Ask(interfaceName string, a netip.Addr) error {
+	return r.all.Ask(interfaceName, a)
+}
+
+// Defend claims one address anew wherever it is answered, as if it were new.
+func (r *Responders) Defend(a netip.Addr) { r.all.Defend(a) }
+
+// Reopen closes the socket of an interface and makes Failed signal, so that another one is opened, which claims everything
+// anew. It reports whether there was one.
+func (r *Responders) Reopen(interfaceName string) bool { return r.all.Reopen(interfaceName) }
 
 // Yield prepares for the end: from now on an address is given up on an interface as soon as another station claims it
 // there by gratuitous ARP, so that a successor takes over without a moment in which nobody answers.

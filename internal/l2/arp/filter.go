@@ -1,6 +1,7 @@
 package arp
 
 import (
+	"github.com/mdlayher/arp"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
@@ -9,24 +10,26 @@ import (
 const (
 	offsetProtocol  = 14 + 2
 	offsetOperation = 14 + 6
+	offsetSenderIP  = 14 + 14
 	offsetTargetIP  = 14 + 24
 	frameLength     = 14 + 28
 )
 
-// filter keeps what is not an ARP request out of the process: everything but the Ethernet and IPv4 form, frames for
-// another station (which promiscuous mode lets in), and tagged frames (a VLAN is an interface of its own). A listener for
-// rivals' replies would let operation 2 in here.
+// filter keeps what is neither an ARP request nor a reply, by which another station may claim an address, out of the process:
+// everything but the Ethernet and IPv4 form, frames for another station (which promiscuous mode lets in), and tagged frames
+// (a VLAN is an interface of its own).
 func filter() ([]bpf.RawInstruction, error) {
 	const drop = 0
 	return bpf.Assemble([]bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType}, // PACKET_HOST 0, PACKET_BROADCAST 1
-		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_BROADCAST, SkipTrue: 8},
+		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_BROADCAST, SkipTrue: 9},
 		bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 6},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 7},
 		bpf.LoadAbsolute{Off: offsetProtocol, Size: 4}, // protocol 0x0800, lengths 6 and 4
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0x0800_0604, SkipTrue: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0x0800_0604, SkipTrue: 5},
 		bpf.LoadAbsolute{Off: offsetOperation, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 1, SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(arp.OperationRequest), SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(arp.OperationReply), SkipTrue: 2},
 		bpf.LoadAbsolute{Off: 14, Size: 2}, // hardware type: Ethernet
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 1, SkipTrue: 1},
 		bpf.RetConstant{Val: drop},

@@ -28,25 +28,53 @@ func targetOf(frame []byte) (netip.Addr, bool) {
 	return netip.AddrFrom4([4]byte(frame[offsetTargetIP : offsetTargetIP+4])), true
 }
 
-// parse reads an ARP request for IPv4 over Ethernet; ok is false for anything else, and for a sender that is no single
-// station, which must not be answered (RFC 1812 section 3.3.2).
-func parse(frame []byte) (r request, ok bool) {
+// senderOf reads the address that the sender of a request or a reply says it has. A probe for duplicates has none.
+func senderOf(frame []byte) (netip.Addr, bool) {
+	if len(frame) < frameLength {
+		return netip.Addr{}, false
+	}
+	a := netip.AddrFrom4([4]byte(frame[offsetSenderIP : offsetSenderIP+4]))
+	return a, !a.IsUnspecified()
+}
+
+// read takes a request or a reply for IPv4 over Ethernet apart; ok is false for anything else, and for a sender that is no
+// single station, which must be neither answered (RFC 1812 section 3.3.2) nor believed.
+func read(frame []byte) (p arp.Packet, ok bool) {
 	var f ethernet.Frame
 	if err := f.UnmarshalBinary(frame); err != nil || f.VLAN != nil || f.EtherType != ethernet.EtherTypeARP {
-		return request{}, false
+		return p, false
 	}
-	var p arp.Packet
-	if err := p.UnmarshalBinary(f.Payload); err != nil || p.Operation != arp.OperationRequest ||
-		p.HardwareType != 1 || p.ProtocolType != uint16(ethernet.EtherTypeIPv4) ||
+	if err := p.UnmarshalBinary(f.Payload); err != nil || p.HardwareType != 1 || p.ProtocolType != uint16(ethernet.EtherTypeIPv4) ||
 		len(p.SenderHardwareAddr) != 6 || p.IPLength != 4 || p.SenderHardwareAddr[0]&1 != 0 {
-		return request{}, false
+		return p, false
 	}
-	return request{senderMAC: p.SenderHardwareAddr, sender: p.SenderIP, target: p.TargetIP}, true
+	return p, p.Operation == arp.OperationRequest || p.Operation == arp.OperationReply
+}
+
+// parse reads an ARP request.
+func parse(frame []byte) (r request, ok bool) {
+	p, ok := read(frame)
+	return request{senderMAC: p.SenderHardwareAddr, sender: p.SenderIP, target: p.TargetIP}, ok && p.Operation == arp.OperationRequest
+}
+
+// stationOf returns the hardware address of the sender of a request or a reply.
+func stationOf(frame []byte) (mac [6]byte, ok bool) {
+	p, ok := read(frame)
+	if !ok {
+		return mac, false
+	}
+	return [6]byte(p.SenderHardwareAddr), true
 }
 
 // answer is the reply to a request: the address is at mac. It goes to the station that asked, and to it alone.
 func answer(r request, mac net.HardwareAddr) ([]byte, error) {
 	return marshal(arp.OperationReply, mac, r.target, r.senderMAC, r.sender, r.senderMAC)
+}
+
+// probe asks who has an address as a probe for duplicates does, without an address of the sender's own (RFC 5227 section
+// 1.1): everybody answers it, and nobody learns anything from it.
+func probe(address netip.Addr, mac net.HardwareAddr) ([]byte, error) {
+	return marshal(arp.OperationRequest, mac, netip.IPv4Unspecified(), make(net.HardwareAddr, 6), address, ethernet.Broadcast)
 }
 
 // gratuitous returns the frames of one round. Both forms go out because some stations take a change from one of them

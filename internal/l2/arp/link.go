@@ -15,7 +15,7 @@ import (
 
 type conn = responder.Conn
 
-// listen opens a packet socket for ARP requests on an interface.
+// listen opens a packet socket for ARP on an interface.
 func listen(ifi l2.Interface) (conn, error) {
 	f, err := filter()
 	if err != nil {
@@ -55,6 +55,12 @@ func (l *link) Answer(frame []byte) (reply []byte, rival bool, err error) {
 	reply, err = answer(r, l.HardwareAddr())
 	return reply, false, err
 }
+
+func (l *link) Sender(frame []byte) (netip.Addr, bool) { return senderOf(frame) }
+
+func (l *link) Station(frame []byte) (mac [6]byte, ok bool) { return stationOf(frame) }
+
+func (l *link) Question(a netip.Addr) ([]byte, error) { return probe(a, l.HardwareAddr()) }
 
 func (l *link) Claim(a netip.Addr) ([][]byte, error) { return gratuitous(a, l.HardwareAddr()) }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"net"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -311,4 +312,100 @@ func rawClient(t *testing.T, h *l2test.Host) func([]byte) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// sighted waits until another station was heard to have an address, and returns its hardware address.
+func sighted(t *testing.T, r *Responders, address string, again func()) (mac string) {
+	t.Helper()
+	l2test.Eventually(t, 5*time.Second, "a station is heard that has "+address, func() bool {
+		again()
+		time.Sleep(20 * time.Millisecond)
+		for _, s := range r.Sightings() {
+			if s.Address.String() == address && s.Interface == "lan0" {
+				mac = net.HardwareAddr(s.MAC[:]).String()
+			}
+		}
+		return mac != ""
+	})
+	return mac
+}
+
+func TestAForeignHolderIsHeard(t *testing.T) {
+	h, r := lan(t, "arping")
+	us := ifi(t, "lan0")
+	syncOK(t, r, []l2.Interface{us}, entries("192.0.2.10"))
+	theirs := h.MAC(t, "eth0")
+	none := func(what string) {
+		t.Helper()
+		time.Sleep(50 * time.Millisecond)
+		if s := r.Sightings(); len(s) > 0 {
+			t.Errorf("%s: heard %+v", what, s)
+		}
+	}
+	none("our own claims")
+	arping(h, "", "192.0.2.10")
+	h.Run("arping -q -c 1 -w 1 -D -I eth0 192.0.2.10")
+	none("a question and a probe for duplicates")
+
+	h.IP(t, "addr add 192.0.2.10/32 dev eth0")
+	none("a holder that says nothing")
+	ask := func() {
+		if err := r.Ask("lan0", netip.MustParseAddr("192.0.2.10")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if mac := sighted(t, r, "192.0.2.10", ask); mac != theirs {
+		t.Errorf("asked for, the address is at %s, want %s", mac, theirs)
+	}
+	for _, form := range []string{"-U", "-A"} { // a request, a reply
+		if mac := sighted(t, r, "192.0.2.10", func() { h.Run("arping -q -c 1 -w 1 " + form + " -I eth0 -s 192.0.2.10 192.0.2.10") }); mac != theirs {
+			t.Errorf("claimed with %s, the address is at %s, want %s", form, mac, theirs)
+		}
+	}
+	select {
+	case <-r.Sighted():
+	default:
+		t.Error("no signal")
+	}
+	h.IP(t, "addr del 192.0.2.10/32 dev eth0")
+	ask()
+	none("a holder that has gone")
+
+	// What is not answered here can be asked for as well.
+	if mac := sighted(t, r, "192.0.2.99", func() {
+		if err := r.Ask("lan0", netip.MustParseAddr("192.0.2.99")); err != nil {
+			t.Fatal(err)
+		}
+	}); mac != theirs {
+		t.Errorf("the client's own address is at %s, want %s", mac, theirs)
+	}
+	if r.Ask("lan7", netip.MustParseAddr("192.0.2.99")) == nil {
+		t.Error("no error on an interface that is not there")
+	}
+}
+
+func TestTheOwnerDefendsAndRepairs(t *testing.T) {
+	h, r := lan(t)
+	us := ifi(t, "lan0")
+	syncOK(t, r, []l2.Interface{us}, entries("192.0.2.10", "192.0.2.11"))
+	stolen := func() {
+		h.IP(t, "neigh replace 192.0.2.10 lladdr 02:00:00:00:00:77 nud stale dev eth0")
+	}
+	ours := func(what string) {
+		t.Helper()
+		l2test.Eventually(t, 3*time.Second, what, func() bool {
+			out, _ := h.Run("ip neigh show 192.0.2.10")
+			return strings.Contains(out, us.HardwareAddr().String())
+		})
+	}
+	stolen()
+	r.Defend(netip.MustParseAddr("192.0.2.10"))
+	ours("a claim anew")
+	if !r.Reopen("lan0") || r.Reopen("lan1") {
+		t.Error("Reopen does not tell whether there was a socket")
+	}
+	<-r.Failed()
+	stolen()
+	syncOK(t, r, []l2.Interface{us}, entries("192.0.2.10", "192.0.2.11"))
+	ours("a socket opened anew")
 }

@@ -148,7 +148,7 @@ func TestServe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, m := newWire(), &count{}
-			r := responder.NewResponder("eth0", &link{eth0, w}, responder.Protocol{Meter: m, Log: quiet})
+			r := responder.NewResponder(responder.Place{Interface: eth0}, &link{eth0, w}, responder.Protocol{Meter: m, Log: quiet})
 			r.Set([]netip.Addr{ourIP}, time.Now())
 			r.Serve(bytesOf(t, c.frame))
 			var got []byte
@@ -353,7 +353,7 @@ func FuzzParse(f *testing.F) {
 func BenchmarkServe(b *testing.B) {
 	for _, n := range []int{1, 10_000} {
 		b.Run(map[int]string{1: "1 address", 10_000: "10000 addresses"}[n], func(b *testing.B) {
-			r := responder.NewResponder("eth0", &link{eth0, &discard{}}, responder.Protocol{Meter: &count{}, Log: quiet})
+			r := responder.NewResponder(responder.Place{Interface: eth0}, &link{eth0, &discard{}}, responder.Protocol{Meter: &count{}, Log: quiet})
 			var answered []netip.Addr
 			for a := netip.MustParseAddr("10.0.0.0"); len(answered) < n-1; a = a.Next() {
 				answered = append(answered, a)

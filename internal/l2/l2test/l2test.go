@@ -6,6 +6,7 @@ package l2test
 import (
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -142,6 +143,19 @@ func (h *Host) IP(t testing.TB, line string) {
 	if out, ok := h.Run("ip " + line); !ok {
 		t.Fatalf("host: ip %s: %s", line, out)
 	}
+}
+
+// MAC is the hardware address of one of the host's interfaces.
+func (h *Host) MAC(t testing.TB, name string) (mac string) {
+	t.Helper()
+	h.Inside(t, func() error {
+		ifi, err := net.InterfaceByName(name)
+		if err == nil {
+			mac = ifi.HardwareAddr.String()
+		}
+		return err
+	})
+	return mac
 }
 
 // Start runs a command on the host until the test ends and returns its output.

@@ -7,22 +7,18 @@ import (
 	"metallb.io/operator/internal/l2/responder"
 )
 
-// filter keeps what is not a neighbour solicitation out of the process, or, with advertisements, what is neither: also
-// what a router has passed on (its hop limit is not 255), frames for another station (which promiscuous mode lets in) and
-// tagged frames (a VLAN is an interface of its own). Extension headers are not looked behind: nobody sends them here, and
-// fragments must not be believed (RFC 6980). All that IPv6 brings to the interface passes here, so the most telling look
-// comes first.
-func filter(advertisements bool) ([]bpf.RawInstruction, error) {
-	second := uint32(typeSolicitation)
-	if advertisements {
-		second = typeAdvertisement
-	}
+// filter keeps what is neither a neighbour solicitation nor an advertisement, by which another station claims an address, out
+// of the process: also what a router has passed on (its hop limit is not 255), frames for another station (which promiscuous
+// mode lets in) and tagged frames (a VLAN is an interface of its own). Extension headers are not looked behind: nobody sends
+// them here, and fragments must not be believed (RFC 6980). All that IPv6 brings to the interface passes here, so the most
+// telling look comes first.
+func filter() ([]bpf.RawInstruction, error) {
 	return bpf.Assemble([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: offsetNextHeader, Size: 2}, // and the hop limit behind it
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocolICMPv6<<8 | hopLimit, SkipTrue: 9},
 		bpf.LoadAbsolute{Off: offsetICMP, Size: 2}, // type, and code 0
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: typeSolicitation << 8, SkipTrue: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: second << 8, SkipTrue: 6},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: typeAdvertisement << 8, SkipTrue: 6},
 		bpf.LoadAbsolute{Off: offsetEtherType, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ETH_P_IPV6, SkipTrue: 4},
 		bpf.LoadExtension{Num: bpf.ExtType}, // PACKET_HOST 0, PACKET_BROADCAST 1, PACKET_MULTICAST 2

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"metallb.io/operator/internal/l2"
@@ -51,8 +50,6 @@ func (w *wire) WriteTo(b []byte, _ net.Addr) (int, error) {
 	w.out <- append([]byte(nil), b...)
 	return len(b), nil
 }
-
-func (w *wire) SetBPF([]bpf.RawInstruction) error { return nil }
 
 func (w *wire) Close() error {
 	w.once.Do(func() { close(w.closed) })

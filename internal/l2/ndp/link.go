@@ -3,28 +3,22 @@ package ndp
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
 
 	"github.com/mdlayher/packet"
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"metallb.io/operator/internal/l2"
 	"metallb.io/operator/internal/l2/responder"
 )
 
-// conn is the part of a packet socket that a link uses.
-type conn interface {
-	responder.Conn
-	SetBPF(filter []bpf.RawInstruction) error
-}
+type conn = responder.Conn
 
-// listen opens a packet socket for neighbour solicitations on an interface.
+// listen opens a packet socket for neighbour solicitations and advertisements on an interface.
 func listen(ifi l2.Interface) (conn, error) {
-	f, err := filter(false)
+	f, err := filter()
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +37,6 @@ func listen(ifi l2.Interface) (conn, error) {
 type link struct {
 	place
 	conn
-	log     *slog.Logger
 	groups  groups
 	members []netip.Addr // the addresses for which all groups are joined
 }
@@ -64,6 +57,15 @@ func (l *link) Answer(frame []byte) (reply []byte, rival bool, err error) {
 	}
 	return answer(m, l.place), false, nil
 }
+
+func (l *link) Sender(frame []byte) (netip.Addr, bool) { return senderOf(frame) }
+
+func (l *link) Station(frame []byte) (mac [6]byte, ok bool) {
+	m, ok := parse(frame)
+	return m.mac, ok
+}
+
+func (l *link) Question(a netip.Addr) ([]byte, error) { return solicitation(a, l.place), nil }
 
 func (l *link) Claim(a netip.Addr) ([][]byte, error) { return [][]byte{unsolicited(a, l.place)}, nil }
 
@@ -86,16 +88,8 @@ func (l *link) Join(addresses []netip.Addr) error {
 	return nil
 }
 
-// Yield lets advertisements into the process, which only from now on are of interest.
-func (l *link) Yield() {
-	f, err := filter(true)
-	if err == nil {
-		err = l.SetBPF(f)
-	}
-	if err != nil {
-		l.log.Warn("cannot listen for a successor's advertisements", "interface", l.Name, "error", err)
-	}
-}
+// Yield has nothing to do: advertisements arrive all the time.
+func (l *link) Yield() {}
 
 // Close closes the socket and leaves all groups.
 func (l *link) Close() error {

@@ -75,6 +75,19 @@ func targetOf(frame []byte) (netip.Addr, bool) {
 	return addrAt(frame, offsetTarget), true
 }
 
+// senderOf reads the address that the sender of a message says it has: an advertisement's target, or the source of a
+// solicitation. A probe for duplicates has none.
+func senderOf(frame []byte) (netip.Addr, bool) {
+	if len(frame) < offsetOptions {
+		return netip.Addr{}, false
+	}
+	if frame[offsetICMP] == typeAdvertisement {
+		return addrAt(frame, offsetTarget), true
+	}
+	a := addrAt(frame, offsetSource)
+	return a, !a.IsUnspecified()
+}
+
 // parse reads a message; ok is false for anything else and for what RFC 4861 sections 7.1.1 and 7.1.2 tell to discard,
 // as well as for a sender that is no single station.
 func parse(frame []byte) (m message, ok bool) {
@@ -161,6 +174,18 @@ func unsolicited(address netip.Addr, at place) []byte {
 // advertisement makes the frame of a neighbour advertisement (RFC 4861 section 4.4). We are no router, and an address for
 // a Service never is one's.
 func advertisement(target netip.Addr, at place, mac [6]byte, destination netip.Addr, flags byte) []byte {
+	return marshal(typeAdvertisement, flags, optionTargetLinkLayer, target, at, mac, destination)
+}
+
+// solicitation asks all stations that may have an address who has it (RFC 4861 section 4.3), from the link-local address:
+// nobody learns anything from it that a router would use.
+func solicitation(target netip.Addr, at place) []byte {
+	group := groupOf(target)
+	return marshal(typeSolicitation, 0, optionSourceLinkLayer, target, at, groupMAC(group), group)
+}
+
+// marshal makes the frame of a message with one option, the hardware address of the place that it is sent from.
+func marshal(kind, flags, option byte, target netip.Addr, at place, mac [6]byte, destination netip.Addr) []byte {
 	const length = offsetOptions + 8
 	f := make([]byte, 0, length)
 	f = append(f, mac[:]...)
@@ -171,9 +196,9 @@ func advertisement(target netip.Addr, at place, mac [6]byte, destination netip.A
 	f = append(f, protocolICMPv6, hopLimit)
 	f = append(f, at.Source.WithZone("").AsSlice()...)
 	f = append(f, destination.AsSlice()...)
-	f = append(f, typeAdvertisement, 0, 0, 0, flags, 0, 0, 0)
+	f = append(f, kind, 0, 0, 0, flags, 0, 0, 0)
 	f = append(f, target.AsSlice()...)
-	f = append(f, optionTargetLinkLayer, 1)
+	f = append(f, option, 1)
 	f = append(f, at.MAC[:]...)
 	binary.BigEndian.PutUint16(f[offsetChecksum:], ^sum(f))
 	return f

@@ -173,7 +173,7 @@ func TestServe(t *testing.T) {
 				f = c.damage(f)
 			}
 			w, m := newWire(), &count{}
-			r := responder.NewResponder("eth0", &link{place: here, conn: w}, responder.Protocol{Meter: m, Log: quiet})
+			r := responder.NewResponder(here, &link{place: here, conn: w}, responder.Protocol{Meter: m, Log: quiet})
 			r.Set([]netip.Addr{ourIP}, time.Now())
 			r.Serve(f)
 			var want []byte

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"metallb.io/operator/internal/l2"
@@ -65,7 +66,7 @@ func (r *Responders) link(p place) (responder.Link, error) {
 		return nil, fmt.Errorf("cannot open a socket for NDP: %w", err)
 	}
 	r.log.Info("answering NDP on an interface", "interface", p.Name, "mac", p.HardwareAddr().String(), "source", p.Source)
-	return &link{place: p, conn: c, log: r.log, groups: groups{open: func() (member, error) { return r.net.member(p.Interface) }}}, nil
+	return &link{place: p, conn: c, groups: groups{open: func() (member, error) { return r.net.member(p.Interface) }}}, nil
 }
 
 // Failed signals that Sync has something to do: a socket has died, or the link-local address of an interface that was
@@ -80,12 +81,14 @@ func (r *Responders) Failed() <-chan struct{} { return r.all.Failed() }
 // be opened, or on which there are solicited-node groups that could not be joined, so that questions may not arrive; those
 // do not keep the others from working. That an interface has no link-local address
 // is no error, as IPv6 need not be in use on each; Failed signals when it has got one.
-func (r *Responders) Sync(interfaces []l2.Interface, entries []l2.Entry) ([]l2.Entry, error) {
+//
+// Interfaces that are also named are open even where there is nothing to answer, for Ask.
+func (r *Responders) Sync(interfaces []l2.Interface, entries []l2.Entry, also ...string) ([]l2.Entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var used []l2.Interface
 	for _, ifi := range interfaces {
-		if len(l2.Addresses(entries, ifi.Name, false)) > 0 {
+		if len(l2.Addresses(entries, ifi.Name, false)) > 0 || slices.Contains(also, ifi.Name) {
 			used = append(used, ifi)
 		}
 	}
@@ -143,6 +146,25 @@ func (r *Responders) Running() []l2.Entry { return r.all.Running() }
 // Reclaim claims everything that is answered anew, as if it were new: where a part of the network was cut off, another
 // station may have claimed it meanwhile.
 func (r *Responders) Reclaim() { r.all.Reclaim() }
+
+// Sighted signals that Sightings has something.
+func (r *Responders) Sighted() <-chan struct{} { return r.all.Sighted() }
+
+// Sightings returns the other stations that were heard, since it was called last, to have an address that is answered here
+// or was asked for.
+func (r *Responders) Sightings() []l2.Sighting { return r.all.Sightings() }
+
+// Ask asks on an interface who has an address. Whoever answers within the next second is among the Sightings.
+func (r *Responders) Ask(interfaceName string, a netip.Addr) error {
+	return r.all.Ask(interfaceName, a)
+}
+
+// Defend claims one address anew wherever it is answered, as if it were new.
+func (r *Responders) Defend(a netip.Addr) { r.all.Defend(a) }
+
+// Reopen closes the socket of an interface and makes Failed signal, so that another one is opened, which claims everything
+// anew. It reports whether there was one.
+func (r *Responders) Reopen(interfaceName string) bool { return r.all.Reopen(interfaceName) }
 
 // Yield prepares for the end: from now on an address is given up on an interface as soon as another station advertises
 // it there, so that a successor takes over without a moment in which nobody answers.

@@ -3,6 +3,7 @@ package ndp
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -316,5 +317,65 @@ func TestTheLinkLocalAddressComesAndGoes(t *testing.T) {
 	syncUntil("up again", want, running)
 	if !resolves(t, h, "2001:db8::10", us.HardwareAddr()) {
 		t.Error("not answered after the interface was down and up")
+	}
+}
+
+func TestAForeignHolderIsHeard(t *testing.T) {
+	h, r, _ := lan(t)
+	us := ifi(t, "lan0")
+	syncOK(t, r, []l2.Interface{us}, entries("2001:db8::10"))
+	theirs := h.MAC(t, "eth0")
+	heard := func(address string, again func()) (mac string) {
+		t.Helper()
+		l2test.Eventually(t, 5*time.Second, "a station is heard that has "+address, func() bool {
+			again()
+			time.Sleep(20 * time.Millisecond)
+			for _, s := range r.Sightings() {
+				if s.Address.String() == address && s.Interface == "lan0" {
+					mac = net.HardwareAddr(s.MAC[:]).String()
+				}
+			}
+			return mac != ""
+		})
+		return mac
+	}
+	question := func(address string) func() {
+		return func() {
+			if err := r.Ask("lan0", netip.MustParseAddr(address)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	ask(t, h, "2001:db8::10")
+	time.Sleep(50 * time.Millisecond)
+	if s := r.Sightings(); len(s) > 0 {
+		t.Errorf("heard %+v of our own claims and a question", s)
+	}
+	h.IP(t, "addr add 2001:db8::10/128 dev eth0 nodad")
+	if mac := heard("2001:db8::10", question("2001:db8::10")); mac != theirs {
+		t.Errorf("asked for, the address is at %s, want %s", mac, theirs)
+	}
+	h.IP(t, "addr del 2001:db8::10/128 dev eth0")
+	question("2001:db8::10")()
+	time.Sleep(50 * time.Millisecond)
+	if s := r.Sightings(); len(s) > 0 {
+		t.Errorf("heard %+v after the holder has gone", s)
+	}
+
+	// One that says so by itself when it takes the address.
+	sysctl(t, h, "conf/eth0/ndisc_notify", "1")
+	if mac := heard("2001:db8::10", func() {
+		h.Run("ip addr del 2001:db8::10/128 dev eth0")
+		h.IP(t, "addr add 2001:db8::10/128 dev eth0")
+	}); mac != theirs {
+		t.Errorf("advertised, the address is at %s, want %s", mac, theirs)
+	}
+
+	// A node with nothing to answer asks too, where it is told that it will.
+	if _, err := r.Sync([]l2.Interface{us}, nil, "lan0"); err != nil {
+		t.Fatal(err)
+	}
+	if mac := heard("2001:db8::99", question("2001:db8::99")); mac != theirs {
+		t.Errorf("the client's own address is at %s, want %s", mac, theirs)
 	}
 }

@@ -219,7 +219,7 @@ func TestYield(t *testing.T) {
 func BenchmarkServe(b *testing.B) {
 	for _, n := range []int{1, 10_000} {
 		b.Run(map[int]string{1: "1 address", 10_000: "10000 addresses"}[n], func(b *testing.B) {
-			r := responder.NewResponder("eth0", &link{place: here, conn: &discard{}}, responder.Protocol{Meter: &count{}, Log: quiet})
+			r := responder.NewResponder(here, &link{place: here, conn: &discard{}}, responder.Protocol{Meter: &count{}, Log: quiet})
 			answered := []netip.Addr{ourIP}
 			for a := netip.MustParseAddr("2001:db8:1::"); len(answered) < n; a = a.Next() {
 				answered = append(answered, a)

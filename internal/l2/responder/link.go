@@ -30,6 +30,14 @@ type Link interface {
 	// Answer returns the reply to a request for an address that is answered here, or why there can be none. For any other
 	// frame there is neither; rival says that it is another station's claim to the address.
 	Answer(frame []byte) (reply []byte, rival bool, err error)
+	// Sender reads the address that a frame's sender says it has, if it says so, before anything else of the frame is looked
+	// at. Who only asks whether it can have an address does not.
+	Sender(frame []byte) (address netip.Addr, ok bool)
+	// Station returns the hardware address that such a frame says the address is at; ok is false where the frame is not to be
+	// believed.
+	Station(frame []byte) (mac [6]byte, ok bool)
+	// Question returns the frame that asks who has an address. It changes nobody's idea of that.
+	Question(address netip.Addr) ([]byte, error)
 	// Claim returns the gratuitous frames of one round.
 	Claim(address netip.Addr) ([][]byte, error)
 

@@ -18,7 +18,8 @@ import (
 // the write lock no further frame leaves for it.
 type Responder struct {
 	Protocol
-	link Link
+	place Place
+	link  Link
 
 	wake    chan struct{} // size 1: the schedule has changed
 	closing chan struct{}
@@ -30,20 +31,25 @@ type Responder struct {
 	schedule l2.Schedule
 	yielding bool // an address ends here when another station claims it
 	dead     bool
+	asked    map[netip.Addr]time.Time // addresses that were asked for, and when
+
+	hearing sync.Mutex // after mu where both are held
+	heard   l2.Sightings
 }
 
 // NewResponder returns a Responder that answers for nothing and has not started.
-func NewResponder(interfaceName string, link Link, p Protocol) *Responder {
-	p.Log = p.Log.With("interface", interfaceName)
+func NewResponder(at Place, link Link, p Protocol) *Responder {
+	p.Log = p.Log.With("interface", at.Name)
 	return &Responder{
-		Protocol: p, link: link,
-		wake: make(chan struct{}, 1), closing: make(chan struct{}), answered: map[netip.Addr]struct{}{},
+		Protocol: p, place: at, link: link, wake: make(chan struct{}, 1), closing: make(chan struct{}),
+		answered: map[netip.Addr]struct{}{}, asked: map[netip.Addr]time.Time{},
 	}
 }
 
-// start begins to read and to claim. failed is called once, when the socket has died.
-func (r *Responder) start(failed func()) {
-	r.loops.Go(func() { r.read(failed) })
+// start begins to read and to claim. failed is called once, when the socket has died; sighted, when another station was heard
+// to have an address that matters.
+func (r *Responder) start(failed, sighted func()) {
+	r.loops.Go(func() { r.read(failed, sighted) })
 	r.loops.Go(r.claim)
 }
 
@@ -94,7 +100,7 @@ func (r *Responder) close() {
 }
 
 // read serves frames until the socket is closed or dies.
-func (r *Responder) read(failed func()) {
+func (r *Responder) read(failed, sighted func()) {
 	buf := make([]byte, MaxFrame)
 	for {
 		n, _, err := r.link.ReadFrom(buf)
@@ -105,6 +111,9 @@ func (r *Responder) read(failed func()) {
 			return
 		}
 		r.Serve(buf[:n])
+		if r.hear(buf[:n]) {
+			sighted()
+		}
 	}
 }
 

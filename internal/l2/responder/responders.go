@@ -40,20 +40,15 @@ type Texts struct {
 // Responders are the responders of a node for one protocol, one per interface. They are safe for concurrent use.
 type Responders struct {
 	Protocol
-	failed chan struct{}
+	failed, sighted chan struct{}
 
 	mu      sync.Mutex
-	running map[string]placed // by interface name
-}
-
-type placed struct {
-	*Responder
-	place Place
+	running map[string]*Responder // by interface name
 }
 
 // New returns Responders without an interface.
 func New(p Protocol) *Responders {
-	return &Responders{Protocol: p, failed: make(chan struct{}, 1), running: map[string]placed{}}
+	return &Responders{Protocol: p, failed: make(chan struct{}, 1), sighted: make(chan struct{}, 1), running: map[string]*Responder{}}
 }
 
 // Failed signals that a socket has died, or that Fail was called.
@@ -95,9 +90,9 @@ func (r *Responders) Listen(places []Place) (open []string, err error) {
 			errs = append(errs, fmt.Errorf("interface %s: %w", name, err))
 			continue
 		}
-		x := NewResponder(name, link, r.Protocol)
-		x.start(r.Fail)
-		r.running[name] = placed{x, place}
+		x := NewResponder(place, link, r.Protocol)
+		x.start(r.Fail, func() { signal(r.sighted) })
+		r.running[name] = x
 	}
 	return slices.Sorted(maps.Keys(r.running)), errors.Join(errs...)
 }
