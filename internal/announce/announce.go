@@ -92,6 +92,23 @@ type Desired struct {
 	Why []Why
 	// Excluded says why this node may announce nothing at all though its speaker is there; empty: it may.
 	Excluded string
+	// Checks on the LAN that are for this node to make, sorted by address, and how many addresses there are in the cluster, by
+	// which the checks of all nodes are paced.
+	Checks    []Check
+	Addresses int
+}
+
+// Check is an address for which somebody is asked on the LAN now and then: its owner should answer and nobody else. A node
+// does not hear itself, so it is another one that checks: the one that would own the address next, or where there is none
+// any with such an interface. The owner has each of its addresses in its own checks too, to look for others that answer.
+type Check struct {
+	Address netip.Addr
+	Owner   string
+	// Interfaces of this node to ask on, by name and sorted.
+	Interfaces []string
+	// Beside is an address of the owner itself: where it does not answer for that one either, it is on another LAN. Invalid:
+	// none is known.
+	Beside netip.Addr
 }
 
 // L2Entry is an entry with the Services that want it.

@@ -46,6 +46,8 @@ type node struct {
 	named election.Node
 	// unfit says why it may announce nothing at all; empty: it may.
 	unfit string
+	// alive: it has a speaker.
+	alive bool
 	// interfaces that can announce, if it tells.
 	tells      bool
 	interfaces []string
@@ -80,7 +82,7 @@ func newCluster(c Cluster) *cluster {
 		}
 		m, ok := alive[n.Name]
 		x := node{
-			Node: n, named: election.NewNode(n.Name), unfit: c.exclusion(n), tells: len(m.Interfaces) > 0, interfaces: m.Interfaces,
+			Node: n, named: election.NewNode(n.Name), unfit: c.exclusion(n), alive: ok, tells: len(m.Interfaces) > 0, interfaces: m.Interfaces,
 		}
 		if n.Name == c.Node { // which it has it knows best, whether it tells is what gossip says
 			out.self, out.excluded = len(out.nodes), x.unfit

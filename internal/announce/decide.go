@@ -10,8 +10,10 @@ import (
 
 // verdict is what was decided for an address.
 type verdict struct {
-	reason     Reason
-	owner      string
+	reason Reason
+	owner  string
+	// next would own the address without the owner; empty: nobody.
+	next       string
 	interfaces []string
 }
 
@@ -19,6 +21,7 @@ type verdict struct {
 func (c *cluster) outcome(a netip.Addr, users []use) outcome {
 	o := outcome{address: a}
 	v := c.decide(a, users)
+	o.check = c.check(a, users, v)
 	if !c.speaks(a, v) {
 		return o
 	}
@@ -59,16 +62,21 @@ func (c *cluster) decide(a netip.Addr, users []use) verdict {
 	case !slices.ContainsFunc(users, func(u use) bool { return len(u.adverts) > 0 && u.service.deliverable() }):
 		return verdict{reason: NoEndpoints}
 	}
-	owner, found := election.Owner(a, c.candidates(users, (*advert).holdsOn))
+	first, second := election.Two(a, c.candidates(users, (*advert).holdsOn))
 	switch {
-	case !found && len(c.candidates(users, (*advert).selectsNode)) > 0:
+	case first == nil && len(c.candidates(users, (*advert).selectsNode)) > 0:
 		return verdict{reason: NoInterface}
-	case !found:
+	case first == nil:
 		return verdict{reason: NoNode}
-	case owner != c.Node:
-		return verdict{reason: OtherNode, owner: owner}
 	}
-	v := verdict{reason: Announced, owner: owner, interfaces: c.interfaces(users)}
+	v := verdict{reason: OtherNode, owner: first.Node.Name()}
+	if second != nil {
+		v.next = second.Node.Name()
+	}
+	if v.owner != c.Node {
+		return v
+	}
+	v.reason, v.interfaces = Announced, c.interfaces(users, c.self)
 	if !slices.ContainsFunc(c.Interfaces, l2.Entry{Interfaces: v.interfaces}.On) {
 		v.reason = NoInterface // the others count on any, since this node does not tell
 	}
@@ -133,15 +141,15 @@ func (c *cluster) candidates(users []use, counts func(*advert, int) bool) []elec
 	return c.found
 }
 
-// interfaces are those of the advertisements that hold on this node; nil means all.
-func (c *cluster) interfaces(users []use) []string {
+// interfaces are those of the advertisements that hold on a node, the i-th; nil means all.
+func (c *cluster) interfaces(users []use, i int) []string {
 	var out []string
 	for _, u := range users {
-		if !u.service.deliverableOn(c.Node) {
+		if !u.service.deliverableOn(c.nodes[i].Name) {
 			continue
 		}
 		for _, adv := range u.adverts {
-			if !adv.holds[c.self] {
+			if !adv.holds[i] {
 				continue
 			}
 			if len(adv.Interfaces) == 0 {

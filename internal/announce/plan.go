@@ -29,7 +29,10 @@ type outcome struct {
 	address netip.Addr
 	entry   *L2Entry // nil: not announced here
 	why     []Why    // empty: not for this node to speak of
+	check   *Check   // nil: not for this node to check
 }
+
+func (o outcome) matters() bool { return len(o.why) > 0 || o.check != nil }
 
 // Plan decides what the node announces in the cluster as it is now, with the Services of the plan before and those that
 // have changed since. One without addresses is one that has gone.
@@ -58,14 +61,19 @@ func (p *Planner) Plan(c Cluster, changed []Service) Desired {
 	if different {
 		p.desired = Desired{
 			L2: make([]L2Entry, 0, len(p.outcomes)), Why: make([]Why, 0, len(p.outcomes)), Excluded: p.cluster.excluded,
+			Checks: make([]Check, 0, len(p.outcomes)),
 		}
 		for _, o := range p.outcomes {
 			if o.entry != nil {
 				p.desired.L2 = append(p.desired.L2, *o.entry)
 			}
 			p.desired.Why = append(p.desired.Why, o.why...)
+			if o.check != nil {
+				p.desired.Checks = append(p.desired.Checks, *o.check)
+			}
 		}
 	}
+	p.desired.Addresses = len(p.users)
 	return p.desired
 }
 
@@ -121,9 +129,9 @@ func (p *Planner) settle(a netip.Addr) bool {
 	i, there := slices.BinarySearchFunc(p.outcomes, a, func(o outcome, a netip.Addr) int { return o.address.Compare(a) })
 	o := p.cluster.outcome(a, p.users[a])
 	switch {
-	case len(o.why) > 0 && there:
+	case o.matters() && there:
 		p.outcomes[i] = o
-	case len(o.why) > 0:
+	case o.matters():
 		p.outcomes = slices.Insert(p.outcomes, i, o)
 	case there:
 		p.outcomes = slices.Delete(p.outcomes, i, i+1)

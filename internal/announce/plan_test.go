@@ -192,7 +192,8 @@ func TestAPlanThatIsKeptUpToDateIsThatOfTheWhole(t *testing.T) {
 				}
 				p, s := planners[name], w.snapshot(name)
 				was, kept := p.cluster, p.desired
-				copied := Desired{slices.Clone(kept.L2), slices.Clone(kept.Why), kept.Excluded}
+				copied := kept
+				copied.L2, copied.Why, copied.Checks = slices.Clone(kept.L2), slices.Clone(kept.Why), slices.Clone(kept.Checks)
 				if was == nil { // has missed what was before
 					changed = s.Services
 				}

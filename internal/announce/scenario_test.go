@@ -32,7 +32,8 @@ var update = flag.Bool("update", false, "rewrite the expected results of the sce
 //	delete NAME (a service, node, advert or pool)
 //	ignore-exclude-label
 //
-// A selector is key=value or key. "plan" prints what each member decides; the indented lines after it are expected.
+// A selector is key=value or key. "plan" prints what each member decides, "checks" what each checks of others; the indented
+// lines after it are expected.
 type world struct {
 	pools    []config.Pool
 	services map[string]Service
@@ -268,6 +269,18 @@ func (w *world) plan() []string {
 	return out
 }
 
+// checks says what each member checks of what others own.
+func (w *world) checks() (out []string) {
+	for _, m := range w.names() {
+		for _, c := range Plan(w.snapshot(m)).Checks {
+			if c.Owner != m {
+				out = append(out, fmt.Sprintf("%s checks %s of %s on %s, beside it %s", m, c.Address, c.Owner, strings.Join(c.Interfaces, ","), c.Beside))
+			}
+		}
+	}
+	return append(out, fmt.Sprintf("addresses: %d", Plan(w.snapshot("")).Addresses))
+}
+
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -292,6 +305,12 @@ func TestScenarios(t *testing.T) {
 					}
 					checkOwners(t, w, i+1)
 					continue
+				case line == "checks":
+					out = append(out, line)
+					for _, l := range w.checks() {
+						out = append(out, "    "+l)
+					}
+					continue
 				case line != "" && !strings.HasPrefix(line, "#"):
 					if err := w.do(line); err != nil {
 						t.Fatalf("%s:%d: %s: %v", file, i+1, line, err)
@@ -312,14 +331,14 @@ func TestScenarios(t *testing.T) {
 }
 
 // checkOwners: where members agree about who is there, no two announce an address, each names the owner that a plan for none
-// of them names, and of each address of a Service one of them speaks.
+// of them names, and of each address of a Service one of them speaks. The owner and at most one other check an address.
 func checkOwners(t *testing.T, w *world, line int) {
 	t.Helper()
 	type about struct {
 		service string
 		address netip.Addr
 	}
-	owner, by, spoken := map[netip.Addr]string{}, map[netip.Addr]string{}, map[about]string{}
+	owner, by, checked, spoken := map[netip.Addr]string{}, map[netip.Addr]string{}, map[netip.Addr]string{}, map[about]string{}
 	whole := Plan(w.snapshot(""))
 	for _, y := range whole.Why {
 		owner[y.Address] = cmp.Or(owner[y.Address], y.Owner)
@@ -339,6 +358,16 @@ func checkOwners(t *testing.T, w *world, line int) {
 			by[e.Address] = m
 			if owner[e.Address] != m {
 				t.Errorf("line %d: %s announces %s, others wait for %s", line, m, e.Address, owner[e.Address])
+			}
+		}
+		for _, x := range d.Checks {
+			switch {
+			case x.Owner != owner[x.Address]:
+				t.Errorf("line %d: %s takes %s for the owner of %s, others wait for %s", line, m, x.Owner, x.Address, owner[x.Address])
+			case x.Owner != m && checked[x.Address] != "":
+				t.Errorf("line %d: both %s and %s check %s", line, checked[x.Address], m, x.Address)
+			case x.Owner != m:
+				checked[x.Address] = m
 			}
 		}
 		for _, y := range d.Why {
