@@ -36,6 +36,28 @@ type ServiceL2StatusStatus struct {
 	// Addresses of the Service that the node answers for.
 	// +optional
 	Addresses []string `json:"addresses,omitempty"`
+	// Problems of these addresses on the LAN: others that have them too, and answers that do not arrive.
+	// +listType=atomic
+	// +optional
+	Problems []AddressProblem `json:"problems,omitempty"`
+}
+
+// AddressProblem is something wrong with an address on the LAN.
+type AddressProblem struct {
+	// Address that it is about.
+	Address string `json:"address"`
+	// Interface on which it was noticed, of this node or of the one that looked.
+	// +optional
+	Interface string `json:"interface,omitempty"`
+	// Reason is ForeignHolder (a machine that is no node of the cluster has the address), OtherNodeAnswers (another node answers
+	// for it too) or NotAnswered (this node's answers do not arrive).
+	Reason string `json:"reason"`
+	// Message says it in words, and what to do.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// Since when it has been noticed.
+	// +optional
+	Since metav1.Time `json:"since,omitempty"`
 }
 
 // Labels of a ServiceL2Status: what its status says, for selectors.
