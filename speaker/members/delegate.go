@@ -30,7 +30,7 @@ func (d delegate) NotifyLeave(n *memberlist.Node) {
 	delete(d.m.silence.theirs, n.Name)
 	if !slices.ContainsFunc(slices.Collect(maps.Values(d.m.known)), func(other known) bool { return other.node == k.node }) {
 		d.m.silence.forgive(k.node) // there is nobody to speak of
-		d.m.silence.lost[k.node] = absent{n.Name, k.address}
+		d.m.silence.lost[k.node] = absent{n.Name, k.address, k.macs}
 	}
 	d.m.config.Log.Info("member gone", "member", n.Name)
 	d.news()
@@ -39,7 +39,7 @@ func (d delegate) NotifyLeave(n *memberlist.Node) {
 func (d delegate) set(n *memberlist.Node) {
 	address, _ := netip.AddrFromSlice(n.Addr)
 	k := known{node: nodeOf(n.Name), address: address.Unmap(), meta: decodeMeta(n.Meta)}
-	k.interfaces = unpackNames(k.meta.Interfaces)
+	k.interfaces, k.macs = unpackNames(k.meta.Interfaces), unpackMACs(k.meta.MACs)
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
 	_, old := d.m.known[n.Name]
@@ -67,8 +67,11 @@ func (d delegate) NodeMeta(int) []byte {
 	return d.m.own.encode()
 }
 
-// NotifyMsg is given what another member says to all.
-func (d delegate) NotifyMsg(b []byte) { d.m.listenTo(b, time.Now()) }
+// NotifyMsg is given what another member says, to all or to this one.
+func (d delegate) NotifyMsg(b []byte) {
+	d.m.listenTo(b, time.Now())
+	d.m.takeNote(b)
+}
 
 // Messages and states of our own are not gossiped.
 func (delegate) GetBroadcasts(int, int) [][]byte { return nil }

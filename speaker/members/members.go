@@ -43,6 +43,11 @@ type View struct {
 	// Interfaces that these nodes can announce on, by node, each sorted. A node that is not in it does not tell, because its
 	// speaker is of an earlier release or has too many of them.
 	Interfaces map[string][]string
+	// MACs are the hardware addresses of nodes, those of nodes included that are not ready or were there before and may come
+	// back.
+	MACs map[string][][6]byte
+	// Untold: there are members that do not tell theirs, because they are of an earlier release or have too many.
+	Untold bool
 	// Joined: at least one peer has been talked to, or there was none to talk to for long enough. Before that a member
 	// knows nothing and must not act. It does not end.
 	Joined bool
@@ -76,6 +81,7 @@ type Members struct {
 	list      *memberlist.Memberlist
 	ring      *memberlist.Keyring
 	changed   chan struct{}
+	noted     chan struct{} // size 1
 	kick      chan struct{} // size 1: there is something for the loop to do
 	stop      context.CancelFunc
 	loop      sync.WaitGroup
@@ -91,6 +97,7 @@ type Members struct {
 	tried  map[target]attempt
 	asked  time.Time // when SetPeers was first called
 	joined bool
+	notes  []Note
 
 	silence silence
 }
@@ -113,6 +120,7 @@ type known struct {
 	address    netip.Addr
 	meta       meta
 	interfaces []string // of meta
+	macs       [][6]byte
 }
 
 // tune sets the failure detection of a LAN.
@@ -146,7 +154,7 @@ func Start(c Config) (*Members, error) {
 		return nil, err
 	}
 	m := &Members{
-		config: c, name: name, transport: t, changed: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+		config: c, name: name, transport: t, changed: make(chan struct{}, 1), noted: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		known: map[string]known{}, tried: map[target]attempt{}, keys: newKeys(c.Secret),
 		silence: silence{mine: map[string]time.Time{}, theirs: map[string]word{}, lost: map[string]absent{}},
 	}
@@ -179,8 +187,13 @@ func (m *Members) Changed() <-chan struct{} { return m.changed }
 func (m *Members) View() View {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v := View{Joined: m.joined, Healed: m.silence.healed, Interfaces: map[string][]string{}}
+	v := View{Joined: m.joined, Healed: m.silence.healed, Interfaces: map[string][]string{}, MACs: map[string][][6]byte{}}
+	for node, a := range m.silence.lost {
+		v.MACs[node] = a.macs
+	}
 	for name, k := range m.known {
+		v.MACs[k.node] = append(slices.Clip(v.MACs[k.node]), k.macs...)
+		v.Untold = v.Untold || k.meta.MACs == ""
 		if !k.meta.Ready {
 			continue
 		}
@@ -241,19 +254,22 @@ func (m *Members) SetSecret(secret []byte) {
 	}
 }
 
-// SetReady says whether this member can announce, and by name on which network interfaces. Only ready members count as alive
-// nodes, for the others and for itself.
-func (m *Members) SetReady(ready bool, interfaces []string) {
-	packed := packNames(interfaces)
+// SetReady says whether this member can announce, by name on which network interfaces, and which hardware addresses the node
+// has. Only ready members count as alive nodes, for the others and for itself.
+func (m *Members) SetReady(ready bool, interfaces []string, macs [][6]byte) {
+	packed, at := packNames(interfaces), packMACs(macs)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.own.Ready == ready && m.own.Interfaces == packed {
+	if m.own.Ready == ready && m.own.Interfaces == packed && m.own.MACs == at {
 		return
 	}
-	m.own.Ready, m.own.Interfaces = ready, packed
+	m.own.Ready, m.own.Interfaces, m.own.MACs = ready, packed, at
 	if packed != decodeMeta(m.own.encode()).Interfaces {
 		m.config.Log.Warn("too many network interfaces to tell the other speakers of, which now count on any that is asked for; exclude those that are not for announcing",
 			"interfaces", len(interfaces), "bytes", len(packed))
+	} else if at != decodeMeta(m.own.encode()).MACs {
+		m.config.Log.Warn("too many network interfaces to tell the other speakers their hardware addresses; a stranger with an address of a Service is not told from a node now",
+			"interfaces", len(interfaces), "bytes", len(at))
 	}
 	signal(m.kick)
 }

@@ -76,7 +76,7 @@ func (g *group) start(i int, instance, secret string) *Members {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { _ = m.Close() })
-	m.SetReady(true, nil)
+	m.SetReady(true, nil, nil)
 	g.instances[i] = append(g.instances[i], instance)
 	m.SetPeers(g.peers, g.instances[i])
 	return m
@@ -138,11 +138,11 @@ func TestMembersFindOneAnotherAndNoticeWhoGoes(t *testing.T) {
 		t.Logf("member %d has found the others after %v", i, wait(t, m, soon, "all found", sees(0, 1, 2)).Round(time.Millisecond))
 	}
 
-	ms[1].SetReady(false, nil)
+	ms[1].SetReady(false, nil, nil)
 	took := wait(t, ms[0], soon, "not ready is not alive", sees(0, 2))
 	wait(t, ms[1], soon, "not for itself either", sees(0, 2))
 	t.Logf("not ready: seen after %v", took.Round(time.Millisecond))
-	ms[1].SetReady(true, nil)
+	ms[1].SetReady(true, nil, nil)
 	wait(t, ms[2], soon, "ready again", sees(0, 1, 2))
 
 	start := time.Now()
@@ -245,24 +245,24 @@ func TestMembersTellOnWhichInterfacesTheyCanAnnounce(t *testing.T) {
 	tells := func(want map[string][]string) func(View) bool {
 		return func(v View) bool { return maps.EqualFunc(v.Interfaces, want, slices.Equal) }
 	}
-	a.SetReady(true, []string{"eth1", "eth0"})
+	a.SetReady(true, []string{"eth1", "eth0"}, nil)
 	want := map[string][]string{node(0): {"eth0", "eth1"}}
 	for _, m := range []*Members{a, b, silent} {
 		took := wait(t, m, soon, "what one tells", tells(want))
 		t.Logf("told: seen after %v", took.Round(time.Millisecond))
 	}
-	b.SetReady(true, []string{"eth0"})
+	b.SetReady(true, []string{"eth0"}, nil)
 	want[node(1)] = []string{"eth0"}
 	wait(t, a, soon, "what another tells", tells(want))
-	a.SetReady(true, []string{"eth1"})
+	a.SetReady(true, []string{"eth1"}, nil)
 	want[node(0)] = []string{"eth1"}
 	wait(t, b, soon, "an interface has gone", tells(want))
-	b.SetReady(false, nil)
+	b.SetReady(false, nil, nil)
 	delete(want, node(1))
 	wait(t, a, soon, "one that is not ready tells nothing", tells(want))
 
 	newer := g.start(0, "b", "secret") // an upgrade, with another interface excluded
-	newer.SetReady(true, []string{"eth2"})
+	newer.SetReady(true, []string{"eth2"}, nil)
 	want[node(0)] = []string{"eth1", "eth2"}
 	wait(t, silent, soon, "what either pod of a node can do, the node can", tells(want))
 	if err := a.Leave(time.Second); err != nil {
@@ -272,17 +272,84 @@ func TestMembersTellOnWhichInterfacesTheyCanAnnounce(t *testing.T) {
 	wait(t, silent, soon, "the older pod has left", tells(want))
 }
 
+func TestMembersTellTheirHardwareAddresses(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 73, 2)
+	a, b := g.start(0, "a", "secret"), g.start(1, "a", "secret")
+	b.mu.Lock()
+	b.own.MACs = "" // as one of an earlier release
+	b.mu.Unlock()
+	signal(b.kick)
+	wait(t, a, soon, "one does not tell", func(v View) bool { return sees(0, 1)(v) && v.Untold })
+	macs := [][6]byte{{2, 0, 0, 0, 0, 2}, {2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}}
+	tells := func(n int) func(View) bool {
+		return func(v View) bool { return !v.Untold && slices.Equal(v.MACs[node(1)], [][6]byte{macs[1], macs[0]}[:n]) }
+	}
+	b.SetReady(true, []string{"eth0"}, macs)
+	wait(t, a, soon, "it tells now", tells(2))
+	b.SetReady(false, nil, macs[1:2])
+	wait(t, a, soon, "one that is not ready has hardware addresses too", tells(1))
+	_ = b.Close() // as if it had lost its power
+	wait(t, a, 15*time.Second, "gone, and known", func(v View) bool { return sees(0)(v) && tells(1)(v) && len(a.list.Members()) == 1 })
+}
+
+func TestANoteArrives(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 74, 3)
+	a, b, c := g.start(0, "a", "secret"), g.start(1, "a", "secret"), g.start(2, "a", "secret")
+	for _, m := range []*Members{a, b, c} {
+		wait(t, m, soon, "all found", sees(0, 1, 2))
+	}
+	var got []Note
+	deadline := time.After(10 * time.Second)
+	for len(got) == 0 {
+		if err := a.Tell(node(1), []byte(`{"n":1}`)); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-b.Noted():
+			got = b.Notes()
+		case <-time.After(time.Second): // lost
+		case <-deadline:
+			t.Fatal("no note arrives")
+		}
+	}
+	if got[0].From != node(0) || string(got[0].Text) != `{"n":1}` {
+		t.Errorf("got %+v", got)
+	}
+	if err := a.Tell("nobody", []byte(`{}`)); err != nil {
+		t.Errorf("a node that is not there: %v", err)
+	}
+	if len(c.Notes()) > 0 {
+		t.Error("somebody else was told")
+	}
+	// What is no note, or a word about silence, is none; nor is a note such a word.
+	for _, text := range []string{``, `{`, `[]`, `{"by":"a@node","number":1,"silent":["x"]}`, `{"from":"x"}`, `{"note":{}}`} {
+		c.takeNote([]byte(text))
+	}
+	c.listenTo([]byte(`{"from":"x","note":{"by":"a@node"}}`), time.Now())
+	if len(c.Notes()) > 0 || len(c.silence.theirs) > 0 {
+		t.Error("took it for a note, or a note for a word")
+	}
+	for range 2 * mostNotes {
+		c.takeNote([]byte(`{"from":"x","note":{}}`))
+	}
+	if n := len(c.Notes()); n != mostNotes {
+		t.Errorf("%d notes are kept", n)
+	}
+}
+
 func TestAMemberThatIsNotReadyDoesNotStandForItsNode(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, 70, 2)
 	a, old := g.start(0, "a", "secret"), g.start(1, "old", "secret")
 	wait(t, a, soon, "found", sees(0, 1))
 	newer := g.start(1, "new", "secret")
-	newer.SetReady(false, nil)
+	newer.SetReady(false, nil, nil)
 	wait(t, newer, soon, "joined", sees(0, 1))
 	wait(t, newer, soon, "the ready one is a sibling to rely on", func(v View) bool { return v.Sibling })
 	wait(t, old, soon, "one that is not ready is none", func(v View) bool { return !v.Sibling })
-	old.SetReady(false, nil)
+	old.SetReady(false, nil, nil)
 	wait(t, a, soon, "no ready instance is left", sees(0))
 }
 

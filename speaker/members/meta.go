@@ -1,7 +1,10 @@
 package members
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"slices"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -16,20 +19,56 @@ type meta struct {
 	Writes string   `json:"writes,omitempty"`
 	// Interfaces that the member can announce on, as packNames writes them; empty: it does not tell.
 	Interfaces string `json:"interfaces,omitempty"`
+	// MACs are the hardware addresses of its node, as packMACs writes them; empty: it does not tell.
+	MACs string `json:"macs,omitempty"`
 }
 
-// encode leaves the interfaces out where there are too many of them: better none than some, since a member that does not tell
-// counts as having all.
+// encode leaves out what there is too much of: better none than some, since a member that does not tell its interfaces counts
+// as having all, and one that does not tell its hardware addresses may have any. Those are the less important.
 func (m meta) encode() []byte {
 	b, err := json.Marshal(m)
-	if err != nil {
+	switch {
+	case err != nil:
 		panic(err) // a struct of strings and a bool has an encoding
-	}
-	if len(b) > memberlist.MetaMaxSize && m.Interfaces != "" {
+	case len(b) <= memberlist.MetaMaxSize:
+		return b
+	case m.MACs != "":
+		m.MACs = ""
+		return m.encode()
+	case m.Interfaces != "":
 		m.Interfaces = ""
 		return m.encode()
 	}
 	return b
+}
+
+// noMACs tells that there are no hardware addresses, which is more than to tell nothing.
+const noMACs = "-"
+
+// packMACs writes hardware addresses, each once, in 8 characters each (RFC 4648 section 5).
+func packMACs(macs [][6]byte) string {
+	if len(macs) == 0 {
+		return noMACs
+	}
+	macs = slices.Clone(macs)
+	slices.SortFunc(macs, func(a, b [6]byte) int { return bytes.Compare(a[:], b[:]) })
+	var b []byte
+	for _, mac := range slices.Compact(macs) {
+		b = append(b, mac[:]...)
+	}
+	return base64.URLEncoding.EncodeToString(b)
+}
+
+// unpackMACs is the inverse. What it cannot read gives none.
+func unpackMACs(packed string) (macs [][6]byte) {
+	b, err := base64.URLEncoding.DecodeString(packed)
+	if err != nil || len(b)%6 != 0 {
+		return nil
+	}
+	for mac := range slices.Chunk(b, 6) {
+		macs = append(macs, [6]byte(mac))
+	}
+	return macs
 }
 
 // decodeMeta reads what a member says; one that cannot be understood says nothing.

@@ -68,6 +68,30 @@ func TestAMemberTellsAllOfItsInterfacesOrNone(t *testing.T) {
 	}
 }
 
+func TestHardwareAddressesGiveWayToNames(t *testing.T) {
+	for n, want := range map[int][2]int{0: {0, 0}, 1: {1, 1}, 8: {8, 8}, 60: {60, 0}, 300: {0, 0}} {
+		var names []string
+		var macs [][6]byte
+		for i := range n {
+			names, macs = append(names, fmt.Sprintf("eth%d", i)), append(macs, [6]byte{2, 0, 0, 0, byte(i >> 8), byte(i)})
+		}
+		m := meta{Ready: true, Writes: "0123456789abcdef", Interfaces: packNames(names), MACs: packMACs(macs)}
+		b := m.encode()
+		got := decodeMeta(b)
+		if is := [2]int{len(unpackNames(got.Interfaces)), len(unpackMACs(got.MACs))}; len(b) > memberlist.MetaMaxSize || is != want {
+			t.Errorf("%d interfaces: tells %v in %d bytes, want %v", n, is, len(b), want)
+		}
+		if n == 0 && got.MACs == "" {
+			t.Error("one without hardware addresses does not tell so")
+		}
+	}
+	for _, bad := range []string{"", noMACs, "AgAAAAA", "AgAAAAAC=", "AgAA", "?"} {
+		if got := unpackMACs(bad); got != nil {
+			t.Errorf("%q gives %v", bad, got)
+		}
+	}
+}
+
 func FuzzPackNames(f *testing.F) {
 	f.Add("eth0", "eth1", "0eth0/31")
 	f.Add("ifé", "ifè", "0a/f")

@@ -50,6 +50,7 @@ type silence struct {
 type absent struct {
 	member  string
 	address netip.Addr
+	macs    [][6]byte
 }
 
 // word is what a member says to all others: whom it does not hear. A later one takes the place of the one before.

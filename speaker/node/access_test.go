@@ -93,10 +93,24 @@ func (w *wire) mend() {
 }
 
 // mortalARP and mortalNDP do nothing any more after a crash: the loop of the crashed speaker still runs, and would open
-// sockets anew.
+// sockets anew. While ARP is broken it answers nothing and does not know it; opening a socket anew so many times helps.
 type mortalARP struct {
 	ARP
 	crashed *atomic.Bool
+	broken  *atomic.Int32
+}
+
+func (m mortalARP) Sync(entries []l2.Entry) []l2.Entry {
+	if m.broken.Load() > 0 {
+		m.ARP.Sync(nil)
+		return entries
+	}
+	return m.ARP.Sync(entries)
+}
+
+func (m mortalARP) Reopen(name string) bool {
+	m.broken.Add(-1)
+	return m.ARP.Reopen(name)
 }
 
 func (m mortalARP) Listen(on []l2.Interface) ([]string, error) {
@@ -111,9 +125,9 @@ type mortalNDP struct {
 	crashed *atomic.Bool
 }
 
-func (m mortalNDP) Sync(on []l2.Interface, entries []l2.Entry) ([]l2.Entry, error) {
+func (m mortalNDP) Sync(on []l2.Interface, entries []l2.Entry, also ...string) ([]l2.Entry, error) {
 	if m.crashed.Load() {
 		return nil, nil
 	}
-	return m.NDP.Sync(on, entries)
+	return m.NDP.Sync(on, entries, also...)
 }

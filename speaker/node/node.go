@@ -11,6 +11,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,7 @@ import (
 	"metallb.io/operator/internal/announce"
 	"metallb.io/operator/internal/config"
 	"metallb.io/operator/internal/l2"
+	"metallb.io/operator/internal/l2/check"
 	"metallb.io/operator/internal/l2/iface"
 	"metallb.io/operator/internal/lbservice"
 	"metallb.io/operator/speaker/members"
@@ -36,7 +38,10 @@ type Members interface {
 	View() members.View
 	Changed() <-chan struct{}
 	SetPeers(addresses []netip.Addr, instances []string)
-	SetReady(ready bool, interfaces []string)
+	SetReady(ready bool, interfaces []string, macs [][6]byte)
+	Tell(node string, text json.RawMessage) error
+	Noted() <-chan struct{}
+	Notes() []members.Note
 	Doubt()
 	Leave(timeout time.Duration) error
 }
@@ -56,7 +61,7 @@ type ARP interface {
 
 // NDP answers for IPv6 addresses on the LAN, as package ndp does.
 type NDP interface {
-	Sync([]l2.Interface, []l2.Entry) ([]l2.Entry, error)
+	Sync(interfaces []l2.Interface, entries []l2.Entry, also ...string) ([]l2.Entry, error)
 	responders
 }
 
@@ -65,6 +70,12 @@ type responders interface {
 	Failed() <-chan struct{}
 	Reclaim()
 	Yield()
+
+	Sighted() <-chan struct{}
+	Sightings() []l2.Sighting
+	Ask(interfaceName string, a netip.Addr) error
+	Defend(netip.Addr)
+	Reopen(interfaceName string) bool
 }
 
 // Options are what a Node works with.
@@ -105,6 +116,7 @@ type Node struct {
 	secrets  *secrets
 	teller   *teller
 	statuses *statuses
+	checks   *checks
 
 	// Of the loop alone.
 	planner   announce.Planner
@@ -115,6 +127,7 @@ type Node struct {
 	healed    int            // members.View.Healed of the last round
 	reported  map[line]bool
 	warned    map[line]bool
+	conflicts map[conflict]check.Problem
 	excluded  string // what keeps this node from announcing, as users know
 
 	mu    sync.Mutex
@@ -135,7 +148,7 @@ func New(o Options) *Node {
 		ready: errors.New("the configuration has not been read from the API server yet"),
 	}
 	n.secrets = newSecrets(o.Live, o.Namespace, n.inputs.changeConfig)
-	n.teller, n.statuses = newTeller(n), newStatuses(n)
+	n.teller, n.statuses, n.checks = newTeller(n), newStatuses(n), newChecks(n)
 	return n
 }
 
@@ -149,6 +162,7 @@ func (n *Node) Run(ctx context.Context) error {
 		beside.Go(func() { n.secrets.follow(ctx) })
 		beside.Go(func() { n.teller.run(ctx) })
 		beside.Go(func() { n.statuses.run(ctx) })
+		beside.Go(func() { n.checks.run(ctx) })
 		n.loop(ctx)
 		defer beside.Wait()
 	}

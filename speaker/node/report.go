@@ -63,6 +63,7 @@ func (n *Node) report(d announce.Desired, running []l2.Entry, sibling bool) {
 		}
 	}
 	n.reported = now
+	n.problems(d, statuses, sibling)
 	if joined := len(d.Why) == 0 || d.Why[0].Reason != announce.NotJoined; joined && n.config != nil {
 		n.statuses.set(statuses)
 	}
@@ -90,6 +91,8 @@ type Metrics struct {
 	kubernetes                      *obs.Client
 	announced                       *prometheus.GaugeVec
 	requests, responses, gratuitous *prometheus.CounterVec
+	conflicts                       *prometheus.GaugeVec
+	repairs                         *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics, under the names that users' dashboards have.
@@ -106,8 +109,16 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		requests:   counter("requests_received", "Requests for the hardware address of an address announced here."),
 		responses:  counter("responses_sent", "Answers sent to such requests."),
 		gratuitous: counter("gratuitous_sent", "Gratuitous frames sent for an address announced here."),
+		conflicts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "metallb", Subsystem: "layer2", Name: "conflicts",
+			Help: "Stations that have an address announced here too, by interface and reason, and interfaces on which its answers do not arrive.",
+		}, []string{"ip", "interface", "reason"}),
+		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "metallb", Subsystem: "layer2", Name: "repairs_total",
+			Help: "Times that an address was claimed anew against another machine (defend) or the sockets of an interface were opened anew (reopen).",
+		}, []string{"action"}),
 	}
-	for _, c := range []prometheus.Collector{m.kubernetes, m.announced, m.requests, m.responses, m.gratuitous} {
+	for _, c := range []prometheus.Collector{m.kubernetes, m.announced, m.requests, m.responses, m.gratuitous, m.conflicts, m.repairs} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/announce"
 	"metallb.io/operator/internal/config"
+	"metallb.io/operator/internal/l2/iface"
 	"metallb.io/operator/speaker/members"
 )
 
@@ -30,7 +31,7 @@ func (n *Node) round(ctx context.Context) error {
 	n.cut = len(open) == 0
 	view := n.Members.View()
 	// The others count on this node from here on, and it on itself once gossip says so.
-	n.Members.SetReady(view.Joined && n.config != nil && len(open) > 0, open)
+	n.Members.SetReady(view.Joined && n.config != nil && len(open) > 0, open, macs(network))
 
 	nodes, changed := n.inputs.gather()
 	desired := n.planner.Plan(announce.Cluster{
@@ -38,12 +39,13 @@ func (n *Node) round(ctx context.Context) error {
 		Addresses: network.Addresses, IgnoreExcludeLabel: n.IgnoreExcludeLabel,
 	}, changed)
 	running := n.ARP.Sync(desired.Entries())
-	running6, ndpErr := n.NDP.Sync(network.Interfaces, desired.Entries())
+	running6, ndpErr := n.NDP.Sync(network.Interfaces, desired.Entries(), asked(desired.Checks)...)
 	if view.Healed != n.healed {
 		n.healed = view.Healed
 		n.ARP.Reclaim()
 		n.NDP.Reclaim()
 	}
+	n.checks.set(desired, view, network)
 	n.report(desired, slices.Concat(running, running6), view.Sibling)
 	n.warn(desired, view)
 
@@ -60,6 +62,28 @@ func claims(v members.View) []announce.Member {
 		out[i] = announce.Member{Node: name, Interfaces: v.Interfaces[name]}
 	}
 	return out
+}
+
+// macs are the hardware addresses of the node.
+func macs(network iface.State) (out [][6]byte) {
+	for _, i := range network.Interfaces {
+		out = append(out, i.MAC)
+	}
+	return out
+}
+
+// asked are the interfaces on which IPv6 addresses are checked.
+func asked(checks []announce.Check) (names []string) {
+	for _, x := range checks {
+		if x.Address.Is6() {
+			for _, name := range x.Interfaces {
+				if !slices.Contains(names, name) {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	return names
 }
 
 // readConfig compiles the configuration if it has changed, or what it is compiled with. If it cannot be read, the last one

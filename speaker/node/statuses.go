@@ -96,7 +96,7 @@ func (s *statuses) set(want l2Statuses) {
 	defer s.mu.Unlock()
 	for service, w := range want {
 		old, ok := s.want[service]
-		if ok && slices.Equal(old.Addresses, w.Addresses) && slices.Equal(old.Interfaces, w.Interfaces) {
+		if ok && slices.Equal(old.Addresses, w.Addresses) && slices.Equal(old.Interfaces, w.Interfaces) && slices.Equal(old.Problems, w.Problems) {
 			want[service] = old
 			continue
 		}

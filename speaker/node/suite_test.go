@@ -179,6 +179,7 @@ type speaker struct {
 	recorder *record.FakeRecorder
 	api      wire
 	crashed  atomic.Bool
+	broken   atomic.Int32
 	stop     func() // by SIGTERM
 	ended    chan struct{}
 }
@@ -226,7 +227,7 @@ func (c *cluster) start(i int, pod string) *speaker {
 			Node: c.node(i), Pod: c.node(i) + pod,
 		},
 		Gateways: iface.Gateways,
-		Network:  s.network, ARP: mortalARP{s.arp, &s.crashed}, NDP: mortalNDP{s.ndp, &s.crashed}, Recorder: s.recorder, Metrics: metrics, Log: log,
+		Network:  s.network, ARP: mortalARP{s.arp, &s.crashed, &s.broken}, NDP: mortalNDP{s.ndp, &s.crashed}, Recorder: s.recorder, Metrics: metrics, Log: log,
 	})
 	go func() { _ = read.Start(ctx) }()
 	go func() {
