@@ -12,7 +12,12 @@ import (
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/internal/announce"
 	"metallb.io/operator/internal/config"
+	"metallb.io/operator/internal/l2/check"
 )
+
+// ConditionAddressConflict of a Service is True while others have an address of it too, as the speaker that announces it has
+// found on the LAN; the reasons are those of package check, and the message says who and what to do. There is none otherwise.
+const ConditionAddressConflict = "metallb.io/AddressConflict"
 
 // ConditionAnnounced of a Service is True while each of its addresses is announced by a node: that node's speaker says so in
 // a ServiceL2Status. It is False where something keeps it from that; the reasons are those of package announce and the ones
@@ -23,6 +28,8 @@ const ConditionAnnounced = "metallb.io/Announced"
 const (
 	// NotReported: a node could announce the address, and none says that it does.
 	NotReported announce.Reason = "NotReported"
+	// NotAnswered: a node says that it announces the address, and its answers do not arrive when another node asks.
+	NotAnswered = announce.Reason(check.NotAnswered)
 	// NoSpeaker: there is no speaker at all.
 	NoSpeaker announce.Reason = "NoSpeaker"
 	// NoPeer: the pool is announced by BGP only, and there is no router to tell.
@@ -35,6 +42,17 @@ const (
 type claim struct {
 	node       string
 	interfaces []v1beta1.InterfaceInfo
+	// problems of this address.
+	problems []v1beta1.AddressProblem
+}
+
+// unanswered returns the problem that nobody hears the answers, if there is one.
+func (c claim) unanswered() (v1beta1.AddressProblem, bool) {
+	i := slices.IndexFunc(c.problems, func(p v1beta1.AddressProblem) bool { return p.Reason == string(NotAnswered) })
+	if i < 0 {
+		return v1beta1.AddressProblem{}, false
+	}
+	return c.problems[i], true
 }
 
 // claims says by whom each address of a Service is announced. Of two that say so, one is late to take it back, or dead: the
@@ -48,9 +66,16 @@ func claims(statuses []v1beta1.ServiceL2Status) map[netip.Addr]claim {
 	})
 	out := map[netip.Addr]claim{}
 	for i := range statuses {
-		for _, text := range statuses[i].Status.Addresses {
+		status := &statuses[i].Status
+		for _, text := range status.Addresses {
 			if a, err := netip.ParseAddr(text); err == nil {
-				out[a.Unmap()] = claim{statuses[i].Status.Node, statuses[i].Status.Interfaces}
+				c := claim{node: status.Node, interfaces: status.Interfaces}
+				for _, p := range status.Problems {
+					if p.Address == text {
+						c.problems = append(c.problems, p)
+					}
+				}
+				out[a.Unmap()] = c
 			}
 		}
 	}
@@ -121,6 +146,11 @@ func announced(addresses []netip.Addr, by map[netip.Addr]claim, lacks map[netip.
 	var texts []string
 	for _, a := range addresses {
 		if c, ok := by[a]; ok {
+			if p, bad := c.unanswered(); bad {
+				texts = append(texts, sentence(p.Message))
+				out.Status, out.Reason = metav1.ConditionFalse, string(NotAnswered)
+				continue
+			}
 			if text := answering(addresses, by, c); !slices.Contains(texts, text) {
 				texts = append(texts, text)
 			}
@@ -141,11 +171,29 @@ func announced(addresses []netip.Addr, by map[netip.Addr]claim, lacks map[netip.
 	return out
 }
 
+// conflict is the condition ConditionAddressConflict of a Service with these addresses; nil: there is no conflict.
+func conflict(addresses []netip.Addr, by map[netip.Addr]claim) *metav1.Condition {
+	var out *metav1.Condition
+	for _, a := range addresses {
+		for _, p := range by[a].problems {
+			switch {
+			case p.Reason == string(NotAnswered): // of that tells ConditionAnnounced
+			case out == nil:
+				out = &metav1.Condition{Type: ConditionAddressConflict, Status: metav1.ConditionTrue, Reason: p.Reason, Message: sentence(p.Message)}
+			default:
+				out.Message += " " + sentence(p.Message)
+			}
+		}
+	}
+	return out
+}
+
 // answering says which of the addresses a node announces in the same way as one of them.
 func answering(addresses []netip.Addr, by map[netip.Addr]claim, c claim) string {
 	var same []netip.Addr
 	for _, a := range addresses {
-		if o, ok := by[a]; ok && o.node == c.node && slices.Equal(o.interfaces, c.interfaces) {
+		o, ok := by[a]
+		if _, bad := o.unanswered(); ok && !bad && o.node == c.node && slices.Equal(o.interfaces, c.interfaces) {
 			same = append(same, a)
 		}
 	}

@@ -17,12 +17,21 @@ import (
 	"metallb.io/operator/internal/testenv"
 )
 
-// l2Status is what the speaker of a node said at a time: addresses, and after "on" interfaces.
+// l2Status is what the speaker of a node said at a time: addresses, and after "on" interfaces. An address with a reason behind an
+// exclamation mark has that problem.
 func l2Status(node string, second int64, words string) v1beta1.ServiceL2Status {
 	s := v1beta1.ServiceL2Status{ObjectMeta: metav1.ObjectMeta{Name: "l2-" + node, CreationTimestamp: metav1.Unix(second, 0)}}
 	s.Status = v1beta1.ServiceL2StatusStatus{Node: node, ServiceNamespace: "shop", ServiceName: "web"}
 	addresses, interfaces, _ := strings.Cut(words, " on ")
-	s.Status.Addresses = strings.Fields(addresses)
+	for _, word := range strings.Fields(addresses) {
+		address, reasons, _ := strings.Cut(word, "!")
+		s.Status.Addresses = append(s.Status.Addresses, address)
+		for reason := range strings.SplitSeq(reasons, "!") {
+			if reason != "" {
+				s.Status.Problems = append(s.Status.Problems, v1beta1.AddressProblem{Address: address, Reason: reason, Message: "something about " + address})
+			}
+		}
+	}
 	for _, name := range strings.Fields(interfaces) {
 		s.Status.Interfaces = append(s.Status.Interfaces, v1beta1.InterfaceInfo{Name: name})
 	}
@@ -76,10 +85,41 @@ func TestTheConditionSaysWhoAnnounces(t *testing.T) {
 			"False NoEndpoints: Node n1 answers for 192.0.2.1 on all its network interfaces. No endpoint."},
 		"one of two, the other perhaps": {two, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1")}, map[netip.Addr]lack{two[1]: perhaps},
 			"Unknown BGPNotReported: Node n1 answers for 192.0.2.1 on all its network interfaces. Perhaps by BGP."},
+		"a node that is not heard": {one, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1!NotAnswered")}, nil,
+			"False NotAnswered: Something about 192.0.2.1."},
+		"of two addresses one is not heard": {two, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1!NotAnswered 2001:db8::1")}, nil,
+			"False NotAnswered: Something about 192.0.2.1. Node n1 answers for 2001:db8::1 on all its network interfaces."},
+		"one that somebody else has too is announced": {one, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1!ForeignHolder")}, nil,
+			"True Announced: Node n1 answers for 192.0.2.1 on all its network interfaces."},
 		"one perhaps, the other not": {two, nil, map[netip.Addr]lack{two[0]: perhaps, two[1]: no}, "False NoEndpoints: Perhaps by BGP. No endpoint."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := brief(announced(tt.addresses, claims(tt.statuses), tt.lacks)); got != tt.want {
+				t.Errorf("\n got %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTheConditionSaysWhoElseHasAnAddress(t *testing.T) {
+	one, two := addrs("192.0.2.1"), addrs("192.0.2.1", "2001:db8::1")
+	for name, tt := range map[string]struct {
+		addresses []netip.Addr
+		statuses  []v1beta1.ServiceL2Status
+		want      string
+	}{
+		"nobody":                  {one, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1")}, "none"},
+		"nothing is known":        {one, nil, "none"},
+		"a stranger":              {one, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1!ForeignHolder")}, "True ForeignHolder: Something about 192.0.2.1."},
+		"of one of two addresses": {two, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1 2001:db8::1!OtherNodeAnswers")}, "True OtherNodeAnswers: Something about 2001:db8::1."},
+		"of both": {two, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1!ForeignHolder 2001:db8::1!OtherNodeAnswers")},
+			"True ForeignHolder: Something about 192.0.2.1. Something about 2001:db8::1."},
+		"an address that is not heard is another matter":         {one, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1!NotAnswered")}, "none"},
+		"an address that the Service no longer has":              {one, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.9!ForeignHolder")}, "none"},
+		"what a node said that has taken the address back since": {one, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1!ForeignHolder"), l2Status("n2", 2, "192.0.2.1")}, "none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := brief(conflict(tt.addresses, claims(tt.statuses))); got != tt.want {
 				t.Errorf("\n got %s\nwant %s", got, tt.want)
 			}
 		})

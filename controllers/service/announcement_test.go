@@ -228,6 +228,47 @@ func TestWhyNobodyAnnounces(t *testing.T) {
 	w.expectAnnounced("web", "False NoSpeaker: No speaker runs on any node")
 }
 
+func TestTheConditionTellsOfConflicts(t *testing.T) {
+	w := newWorld(t)
+	writes := w.patches()
+	n := w.node("n1")
+	w.pool("p", "192.0.2.0/28")
+	w.start()
+	svc := w.service("web")
+	w.speaker(n)
+	status := w.announces(n, "web", "192.0.2.0")
+	w.expectAnnounced("web", "True Announced")
+	says := func(problems []v1beta1.AddressProblem, conflict, announced string) {
+		t.Helper()
+		writes.Store(0)
+		status.Status.Problems = problems
+		w.must(w.Status().Update(t.Context(), status))
+		w.eventually(func() string {
+			if got := brief(findCondition(w.get("web"), ConditionAddressConflict)); got != conflict {
+				return fmt.Sprintf("the condition is %q, want %q", got, conflict)
+			}
+			return ""
+		})
+		w.expectAnnounced("web", announced)
+		time.Sleep(settle)
+		if got := writes.Load(); got != 1 {
+			t.Errorf("%d writes", got)
+		}
+	}
+	problem := func(reason, message string) []v1beta1.AddressProblem {
+		return []v1beta1.AddressProblem{{Address: "192.0.2.0", Interface: "eth0", Reason: reason, Message: message, Since: metav1.Now()}}
+	}
+	says(problem("ForeignHolder", "the machine X has it too: take it away"), "True ForeignHolder: The machine X has it too: take it away.", "True Announced")
+	says(problem("OtherNodeAnswers", "node n2 answers too: set strictARP"), "True OtherNodeAnswers: Node n2 answers too: set strictARP.", "True Announced")
+	says(nil, "none", "True Announced")
+	w.expectEvents(svc, "IPAllocated") // of conflicts tells the speaker
+	says(problem("NotAnswered", "its answers do not arrive"), "none", "False NotAnswered: Its answers do not arrive.")
+	w.expectEvents(svc, "IPAllocated", "announceFailed")
+	w.must(w.Delete(t.Context(), status))
+	w.announces(n, "web", "192.0.2.0")
+	w.expectAnnounced("web", "True Announced")
+}
+
 func TestWhatADeadNodeSaidIsRemoved(t *testing.T) {
 	w := newWorld(t)
 	dead, gone, alive, alone := w.node("dead"), w.node("gone"), w.node("alive"), w.node("alone")

@@ -31,8 +31,9 @@ type decision struct {
 	ingress []corev1.LoadBalancerIngress
 	// pool that the addresses are from, written as an annotation; empty: none.
 	pool string
-	// condition ConditionAddressAllocated and announced, ConditionAnnounced, are nil where there should be none.
-	condition, announced *metav1.Condition
+	// condition ConditionAddressAllocated, announced, ConditionAnnounced, and conflict, ConditionAddressConflict, are nil where
+	// there should be none.
+	condition, announced, conflict *metav1.Condition
 	// lost says in words why an address that is gone is gone.
 	lost string
 	// untouched is a Service that has nothing to do with us.
@@ -182,6 +183,7 @@ func (d decision) conditions(svc *corev1.Service) (out []metav1.Condition, diffe
 	}
 	set(ConditionAddressAllocated, d.condition)
 	set(ConditionAnnounced, d.announced)
+	set(ConditionAddressConflict, d.conflict)
 	return out, differ
 }
 

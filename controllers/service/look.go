@@ -49,6 +49,7 @@ func (r *Reconciler) judge(ctx context.Context, svc *corev1.Service, d *decision
 	if err != nil {
 		return err
 	}
+	d.conflict = conflict(wanted.Addresses, by)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := keyOf(svc)
