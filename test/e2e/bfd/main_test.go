@@ -11,17 +11,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/internal/bfd"
@@ -98,7 +94,8 @@ func start(t *testing.T) *bench {
 	p, err := product.On(shared.Cluster(t))
 	b := &bench{Product: p, t: t}
 	b.must(err)
-	b.image = b.build()
+	b.image, err = p.AddBench(b.within())
+	b.must(err)
 	for _, pc := range paces {
 		b.addresses(node, pc.addresses(ours))
 		b.addresses(lab.Client, pc.addresses(second))
@@ -137,23 +134,6 @@ func (b *bench) addresses(machine string, both [2]netip.Addr) {
 	b.exec(machine, fmt.Sprintf("ip addr replace %s/64 dev eth0 nodad", both[1]))
 }
 
-// build makes the image of the command bench/bfd.
-func (b *bench) build() string {
-	root, err := product.Root()
-	b.must(err)
-	file := filepath.Join(b.t.TempDir(), "bfd")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "./bench/bfd")
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.t.Fatalf("%v: %s", err, out)
-	}
-	program, err := os.ReadFile(file)
-	b.must(err)
-	image, err := b.AddImage(b.within(), lab.Image{Name: "lab.metallb.io/bfd", Path: "/bfd", Program: program})
-	b.must(err)
-	return image
-}
-
 // speaker is the pod of a speaker in all that the kubelet makes of it, with our process in it.
 func (b *bench) speaker() *corev1.Pod {
 	m := &v1beta1.MetalLB{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "metallb"}}
@@ -173,27 +153,6 @@ func (b *bench) speaker() *corev1.Pod {
 	}}
 	spec.NodeName, spec.NodeSelector, spec.Volumes, spec.ServiceAccountName, spec.Affinity = node, nil, nil, "", nil
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "bfd"}, Spec: spec}
-}
-
-// burner is an ordinary pod that never rests.
-func (b *bench) burner(i int) *corev1.Pod {
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("burner-%d", i), Labels: map[string]string{"burner": "yes"}},
-		Spec: corev1.PodSpec{
-			NodeName: node,
-			Containers: []corev1.Container{{
-				Name: "burn", Image: b.image, Args: []string{"burn", "-threads", "2"},
-				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m")}},
-			}},
-		},
-	}
-}
-
-func (b *bench) remove(pods ...*corev1.Pod) {
-	b.t.Helper()
-	for _, p := range pods {
-		b.must(client.IgnoreNotFound(b.Delete(b.within(), p, client.GracePeriodSeconds(0))))
-	}
 }
 
 // wanted are the sessions with the router, one for each case and family.

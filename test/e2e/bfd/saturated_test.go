@@ -2,16 +2,14 @@ package bfd
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	bars "metallb.io/operator/bench"
 	"metallb.io/operator/internal/bfd"
 	"metallb.io/operator/internal/bfd/udp"
+	"metallb.io/operator/test/e2e/product"
 )
 
 // TestASaturatedNode: ordinary pods take all that the processors have, on the node of our process and with more requests than
@@ -25,23 +23,18 @@ func TestASaturatedNode(t *testing.T) {
 	before, err := b.Status()
 	b.must(err)
 	began := time.Now()
-	var pods []*corev1.Pod
-	for i := range 4 {
-		pods = append(pods, b.burner(i))
-		b.must(b.Create(b.within(), pods[i]))
-	}
-	t.Cleanup(func() { b.remove(pods...) })
-	for _, p := range pods {
-		_, err := b.Kubectl(b.within(), "wait", "--for=condition=Ready", "pod/"+p.Name, "--timeout=50s")
-		b.must(err)
-	}
-	busy, all := processors(t)
+	end, err := b.Saturate(b.within(), "default", b.image, 4, node)
+	t.Cleanup(func() { b.must(end(b.within())) })
+	b.must(err)
+	first, err := product.ReadProcessors()
+	b.must(err)
 	full := time.Now()
 	time.Sleep(*saturated)
-	busyNow, allNow := processors(t)
+	last, err := product.ReadProcessors()
+	b.must(err)
 	after, err := b.Status()
 	b.must(err)
-	t.Logf("%s with the processors busy for %.1f %% of the time", time.Since(full).Round(time.Second), 100*float64(busyNow-busy)/float64(allNow-all))
+	t.Logf("%s with the processors busy for %.1f %% of the time", time.Since(full).Round(time.Second), last.Busy(first))
 	verdict := bars.Samples{}
 	verdict.Add(bars.FalseDowns300, 0, 0)
 	for i, s := range after.Status {
@@ -75,25 +68,4 @@ func reasons(b *bench, s udp.Status, since time.Time) string {
 		out = append(out, fmt.Sprintf("%d %s", n, d))
 	}
 	return strings.Join(out, ", ")
-}
-
-// processors says how long the machine's processors have worked, and have been there, in the kernel's ticks.
-func processors(t *testing.T) (busy, all uint64) {
-	t.Helper()
-	text, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, _, _ := strings.Cut(string(text), "\n")
-	for i, f := range strings.Fields(line)[1:9] {
-		var n uint64
-		if _, err := fmt.Sscan(f, &n); err != nil {
-			t.Fatal(err)
-		}
-		all += n
-		if i != 3 && i != 4 { // idle, and idle for a disk
-			busy += n
-		}
-	}
-	return busy, all
 }

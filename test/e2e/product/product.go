@@ -35,7 +35,7 @@ const poll = 50 * time.Millisecond
 // Product is a lab cluster and a client of its API server.
 type Product struct {
 	*lab.Cluster
-	client.Client
+	client.WithWatch
 
 	root string // of the project
 }
@@ -56,11 +56,11 @@ func On(c *lab.Cluster) (*Product, error) {
 	}
 	config.QPS, config.Burst = -1, -1 // a test waits for the server, never for its own client
 	config.WarningHandlerWithContext = rest.NoWarnings{}
-	k, err := client.New(config, client.Options{Scheme: scheme})
+	k, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, err
 	}
-	return &Product{Cluster: c, Client: k, root: root}, nil
+	return &Product{Cluster: c, WithWatch: k, root: root}, nil
 }
 
 // Root is the directory of the product's module: two above this module's.

@@ -110,8 +110,14 @@ type Reply struct {
 // AskByARP asks for each of the addresses from the LAN client, each interval, until ctx ends. It returns the replies in
 // the order in which they came.
 func (p *Product) AskByARP(ctx context.Context, interval time.Duration, addresses ...netip.Addr) (replies []Reply, err error) {
+	err = p.HearByARP(ctx, interval, func(r Reply) { replies = append(replies, r) }, addresses...)
+	return replies, err
+}
+
+// HearByARP is AskByARP for a long time: it keeps no reply, but calls heard with each.
+func (p *Product) HearByARP(ctx context.Context, interval time.Duration, heard func(Reply), addresses ...netip.Addr) error {
 	var c *arp.Client
-	err = p.InNamespace(lab.Client, func() error {
+	err := p.InNamespace(lab.Client, func() error {
 		nic, err := net.InterfaceByName("eth0")
 		if err == nil {
 			c, err = arp.Dial(nic)
@@ -119,7 +125,7 @@ func (p *Product) AskByARP(ctx context.Context, interval time.Duration, addresse
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	asked := make(chan error, 1)
 	go func() {
@@ -144,10 +150,10 @@ func (p *Product) AskByARP(ctx context.Context, interval time.Duration, addresse
 	for {
 		reply, _, err := c.Read()
 		if err != nil {
-			return replies, <-asked
+			return <-asked
 		}
 		if reply.Operation == arp.OperationReply && slices.Contains(addresses, reply.SenderIP) {
-			replies = append(replies, Reply{time.Now(), reply.SenderIP, reply.SenderHardwareAddr.String()})
+			heard(Reply{time.Now(), reply.SenderIP, reply.SenderHardwareAddr.String()})
 		}
 	}
 }
