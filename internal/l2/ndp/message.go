@@ -156,11 +156,13 @@ func linkLayer(options []byte, kind byte) (mac [6]byte, given, ok bool) {
 
 // answer is the advertisement that a solicitation gets (RFC 4861 section 7.2.4): to the station that asked, and to all
 // where it has no address yet, which is how a duplicate is refused (RFC 4862 section 5.4.3). The flag Override is set
-// because the address is ours and not only forwarded by us, so that no other station's answer from before outlives it.
+// because the address is ours and not only forwarded by us, so that no other station's answer from before outlives it. It
+// comes from the address itself, as Linux answers for its own: ndisc6 believes no link-local source for another address.
 func answer(m message, at place) []byte {
 	if m.source.IsUnspecified() {
 		return unsolicited(m.target, at)
 	}
+	at.Source = m.target
 	return advertisement(m.target, at, m.mac, m.source, flagSolicited|flagOverride)
 }
 

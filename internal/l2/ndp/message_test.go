@@ -43,7 +43,7 @@ func asked() packetOf {
 // told is the answer to it.
 func told() packetOf {
 	return packetOf{
-		to: "02:00:00:00:00:99", from: "02:00:00:00:00:01", source: "fe80::1", destination: "fe80::99",
+		to: "02:00:00:00:00:99", from: "02:00:00:00:00:01", source: "2001:db8::10", destination: "fe80::99",
 		next: 58, hops: 255, kind: 136, flags: 0x60, target: "2001:db8::10", options: "0201020000000001",
 	}
 }
@@ -51,7 +51,7 @@ func told() packetOf {
 // toldAll is the unsolicited advertisement.
 func toldAll() packetOf {
 	p := told()
-	p.to, p.destination, p.flags = "33:33:00:00:00:01", "ff02::1", 0x20
+	p.to, p.source, p.destination, p.flags = "33:33:00:00:00:01", "fe80::1", "ff02::1", 0x20
 	return p
 }
 
@@ -280,8 +280,12 @@ func FuzzParse(f *testing.F) {
 		if want := checksum(h, b[54:54+h.PayloadLen]); want != binary.BigEndian.Uint16(b[56:]) && binary.BigEndian.Uint16(b[56:]) != 0xffff {
 			t.Fatalf("checksum %x, want %x", b[56:58], want)
 		}
+		from := m.target
+		if m.source.IsUnspecified() {
+			from = here.Source
+		}
 		back, ok := parse(answer(m, here))
-		if !ok || !back.advertisement || back.target != m.target || back.mac != here.MAC || back.source != here.Source {
+		if !ok || !back.advertisement || back.target != m.target || back.mac != here.MAC || back.source != from {
 			t.Fatalf("the answer to %v reads %v, %v", m, back, ok)
 		}
 	})
