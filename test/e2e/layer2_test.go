@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"flag"
-	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -20,7 +19,7 @@ import (
 var (
 	offs = flag.Int("offs", 1, "how often the node that answers is switched off")
 	cuts = flag.Int("cuts", 2, "how often its cable to the LAN is cut, by loss of carrier and silently in turn")
-	bars = flag.Bool("bars", false, "fail where the address is longer unanswered than it may be: half a second in the median, a second at most")
+	bars = flag.Bool("bars", false, "fail where the address is longer unanswered than it may be: half a second in the median, a second at most; where a rolling update loses a request, or where a busy node is taken for dead")
 )
 
 const (
@@ -87,9 +86,9 @@ func moreServices(t *testing.T, p *product.Product, ns string, n int) (out []net
 	like := &corev1.Service{}
 	like.Namespace, like.Name = ns, "aspera-tcp-proxy"
 	product.Must(t, p.Get(ctx, client.ObjectKeyFromObject(like), like))
-	for i := range n {
+	for range n {
 		svc := &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprintf("more-%d", i)},
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, GenerateName: "more-"},
 			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Selector: like.Spec.Selector, Ports: []corev1.ServicePort{{Port: 80}}},
 		}
 		product.Must(t, p.Create(ctx, svc))
