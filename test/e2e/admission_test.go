@@ -85,6 +85,7 @@ func TestAdmissionNeverPauses(t *testing.T) {
 		authority = certificateAuthority(t, p, authority)
 		requests.report(t, "an authority of a minute's life replaced")
 	}
+	time.Sleep(2 * time.Second)
 	requests.stop()
 	if requests.made < 200 {
 		t.Errorf("only %d requests were made: that shows nothing", requests.made)
@@ -157,10 +158,11 @@ func (a *admissions) request(ctx context.Context, p *product.Product, i int) err
 	}
 }
 
-// report logs how many requests were made so far, and how many failed. It waits a little, for what comes late.
+// report logs how many requests were made so far, and how many failed. It waits a little, for what comes late; what comes later
+// still is seen at the end.
 func (a *admissions) report(t *testing.T, after string) {
 	t.Helper()
-	time.Sleep(3 * time.Second)
+	time.Sleep(time.Second)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t.Logf("%s: %d requests, %d failed", after, a.made, len(a.failures))

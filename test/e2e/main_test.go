@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/test/e2e/product"
@@ -58,24 +60,51 @@ func metallb(t *testing.T, namespace, file string) *product.Product {
 	return onLab
 }
 
-// namespace makes a namespace for the test's own objects and deletes it at its end.
+// leaving is the namespace of the last test that had one. Kubernetes takes 5 s until it begins to empty a namespace, and more
+// until its pods are gone: the next test need not wait for that.
+var leaving string
+
+// namespace makes a namespace for the test's own objects. At the test's end its Services go at once, with their addresses, and
+// the rest beside the next test.
 func namespace(t *testing.T, p *product.Product) string {
 	t.Helper()
 	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	if name == leaving { // the test runs again
+		product.Must(t, gone(product.Within(t, time.Minute), p))
+	}
 	product.Must(t, p.Namespace(product.Within(t, 10*time.Second), name))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		ns := &corev1.Namespace{}
-		ns.Name = name
-		if err := p.Delete(ctx, ns); err != nil {
-			t.Error(err)
-		}
-		if err := product.Until(ctx, "namespace "+name+" to go", func() (bool, error) { return p.Gone(ctx, "", name, ns) }); err != nil {
+		if err := leave(ctx, p, name); err != nil {
 			t.Error(err)
 		}
 	})
 	return name
+}
+
+func leave(ctx context.Context, p *product.Product, name string) error {
+	if err := p.DeleteAllOf(ctx, &corev1.Service{}, client.InNamespace(name)); err != nil {
+		return err
+	}
+	err := product.Until(ctx, "the Services to go, and nobody to speak of them", func() (bool, error) {
+		services, statuses := &corev1.ServiceList{}, &v1beta1.ServiceL2StatusList{}
+		err := errors.Join(p.List(ctx, services, client.InNamespace(name)), p.List(ctx, statuses, client.MatchingLabels{v1beta1.LabelServiceNamespace: name}))
+		return err == nil && len(services.Items)+len(statuses.Items) == 0, err
+	})
+	ns := &corev1.Namespace{}
+	ns.Name = name
+	err = errors.Join(err, p.Delete(ctx, ns), gone(ctx, p))
+	leaving = name
+	return err
+}
+
+// gone waits until the namespace that is leaving, if any, is gone.
+func gone(ctx context.Context, p *product.Product) error {
+	if leaving == "" {
+		return nil
+	}
+	return product.Until(ctx, "namespace "+leaving+" to go", func() (bool, error) { return p.Gone(ctx, "", leaving, &corev1.Namespace{}) })
 }
 
 // asperaService makes the Aspera stand-in and its Service in the namespace and returns the Service's address.

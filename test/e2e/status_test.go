@@ -16,35 +16,7 @@ import (
 	"metallb.io/operator/test/e2e/product"
 )
 
-// kubectl says who announces a Service, and so does the Service itself: also after the plug of that node was pulled.
-func TestStatusesFollowTheAnnouncer(t *testing.T) {
-	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := product.Within(t, 4*time.Minute)
-	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
-	ns := namespace(t, p)
-	address := netip.MustParseAddr(asperaService(t, p, ns))
-	owner, _, err := p.Announcer(ctx, address)
-	product.Must(t, err)
-
-	// What is at stake is the announcement: the pods survive, and so does the controller.
-	other := otherThan(p, owner)
-	pinBackend(t, p, ns, other)
-	placeController(t, p, `{"kubernetes.io/hostname":"`+other+`"}`)
-	t.Cleanup(func() { placeController(t, p, "null") })
-	product.Must(t, p.WaitRollout(ctx, ns, "aspera-tcp-proxy"))
-	saysWho(ctx, t, p, ns, owner, address)
-
-	onAgain(t, p, owner)
-	off := time.Now()
-	product.Must(t, p.PowerOff(owner))
-	next, _, err := p.Announcer(ctx, address)
-	product.Must(t, err)
-	said(ctx, t, p, ns, next, address)
-	t.Logf("%s went off, the Service says %s after %s", owner, next, time.Since(off).Round(100*time.Millisecond))
-	saysWho(ctx, t, p, ns, next, address)
-	t.Logf("what %s said is gone after %s", owner, time.Since(off).Round(100*time.Millisecond))
-}
-
+// placeController has the controller run on the nodes of a selector.
 func placeController(t *testing.T, p *product.Product, selector string) {
 	t.Helper()
 	patch(t, p, &v1beta1.MetalLB{}, "metallb-system", "metallb", `{"spec":{"controllerNodeSelector":`+selector+`}}`)
