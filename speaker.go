@@ -70,7 +70,7 @@ func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger
 	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "", "address of /metrics; by default all")
 	f.metrics.declare(fs)
 	fs.StringVar(&f.excludeInterfaces, "exclude-interfaces", "", "network interfaces on which nothing is announced, besides those of containers and virtual machines: names, or regular expressions that begin with ^, with commas between")
-	fs.DurationVar(&f.heartbeat, "heartbeat-interval", heartbeat.DefaultInterval, "time between two heartbeats to a neighbour, UDP port 3784; three that are missed are silence; 0: no heartbeats")
+	fs.DurationVar(&f.heartbeat, "heartbeat-interval", heartbeat.DefaultInterval, "time between two heartbeats to a neighbour, UDP port 3784; two that are missed are silence, if the node's kernel does not answer either; 0: no heartbeats")
 	fs.DurationVar(&f.timing.ProbeInterval, "ml-probe-interval", members.DefaultTiming.ProbeInterval, "time between two looks at another speaker")
 	fs.DurationVar(&f.timing.ProbeTimeout, "ml-probe-timeout", 0, "how long its answer may take before it is asked for by other ways; by default half of --ml-probe-interval")
 	fs.IntVar(&f.timing.SuspicionMultiplier, "ml-suspicion-multiplier", members.DefaultTiming.SuspicionMultiplier, "for how many times --ml-probe-interval a speaker that does not answer can speak up before it counts as gone")

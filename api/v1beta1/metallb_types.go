@@ -133,7 +133,8 @@ type SpeakerRollingUpdate struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.probeTimeout) || has(self.probeInterval) || duration(self.probeTimeout) < duration('300ms')",fieldPath=".probeTimeout",message="is not less than probeInterval, which is 300ms where it is not given: write less, or a longer probeInterval"
 type MemberlistConfig struct {
 	// HeartbeatInterval is the time between two heartbeats (BFD, UDP port 3784) of a speaker to each of its four neighbours,
-	// from 50ms to 10s, or 0s for none. Who is missed three times by most neighbours counts as gone at once. Unset: 150ms.
+	// from 50ms to 10s, or 0s for none. Who is missed twice by most neighbours, and whose node's kernel does not answer
+	// either, counts as gone at once. Unset: 150ms.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s))+$') && (duration(self) == duration('0s') || duration(self) >= duration('50ms') && duration(self) <= duration('10s'))",message="is no heartbeat interval: write a time from 50ms to 10s, for instance 150ms, or 0s for none"

@@ -1,6 +1,7 @@
 // Package heartbeat watches the paths from this node to others with BFD sessions, one hop each, on the network on which the
-// speakers gossip, and says when one falls silent or is there again. What follows from that is decided elsewhere. It
-// imports internal/bfd only.
+// speakers gossip, and says when one falls silent or is there again. A speaker can be kept from a processor for longer than a
+// heartbeat takes, so the kernel of a node that is not heard is asked before anything is said. What follows is decided elsewhere.
+// It imports internal/bfd only.
 package heartbeat
 
 import (
@@ -9,17 +10,18 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"metallb.io/operator/internal/bfd"
 	"metallb.io/operator/internal/bfd/udp"
 )
 
-// DefaultInterval between two heartbeats. Three that are missed are silence.
+// DefaultInterval between two heartbeats. Two that are missed are silence, if the node's kernel does not answer either.
 const DefaultInterval = 150 * time.Millisecond
 
 const (
-	multiplier = 3
+	multiplier = 2
 	// farewell is how long to wait for the other ends to hear that this one goes on purpose.
 	farewell = 300 * time.Millisecond
 )
@@ -30,15 +32,42 @@ type Heartbeats struct {
 	own      netip.Addr
 	interval time.Duration
 	log      *slog.Logger
+	kernel   func(ctx context.Context, own, peer netip.Addr) error // ask
+	changed  chan struct{}                                         // size 1
+	ctx      context.Context                                       // of the loops
+	stop     context.CancelFunc
+	loops    sync.WaitGroup
 
 	// Of Watch, which has one caller.
 	watched   []netip.Addr
 	complaint string
+
+	mu      sync.Mutex
+	changes map[netip.Addr]bool
+	doubts  map[netip.Addr]*doubt
 }
+
+// doubt is the question whether a node that is not heard is there.
+type doubt struct{ end context.CancelFunc }
 
 // New watches nothing yet. Own is the node's address on the network.
 func New(own netip.Addr, interval time.Duration, log *slog.Logger) *Heartbeats {
-	return &Heartbeats{server: udp.New(udp.Options{Log: log}), own: own, interval: interval, log: log}
+	h := &Heartbeats{
+		server: udp.New(udp.Options{Log: log}), own: own, interval: interval, log: log, kernel: ask,
+		changed: make(chan struct{}, 1), changes: map[netip.Addr]bool{}, doubts: map[netip.Addr]*doubt{},
+	}
+	h.ctx, h.stop = context.WithCancel(context.Background())
+	h.loops.Go(func() {
+		for {
+			select {
+			case <-h.server.Changed():
+				h.take(heard(h.server.Changes()))
+			case <-h.ctx.Done():
+				return
+			}
+		}
+	})
+	return h
 }
 
 // Check says what is wrong with an interval; zero is for no heartbeats at all.
@@ -76,14 +105,78 @@ func (h *Heartbeats) Watch(addresses []netip.Addr) {
 }
 
 // Changed signals that Changes has something.
-func (h *Heartbeats) Changed() <-chan struct{} { return h.server.Changed() }
+func (h *Heartbeats) Changed() <-chan struct{} { return h.changed }
 
 // Changes says of the paths that have come or fallen silent since it was called last how they are now. One whose other end
 // says that it does not hear this one is not silent: it is for the other end to draw conclusions. Nor is one that ended on
-// purpose.
-func (h *Heartbeats) Changes() map[netip.Addr]bool { return alive(h.server.Changes()) }
+// purpose, or one to a node whose kernel answers and has a speaker: that is found out by gossip, if it is dead after all.
+func (h *Heartbeats) Changes() map[netip.Addr]bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := h.changes
+	h.changes = map[netip.Addr]bool{}
+	return out
+}
 
-func alive(changes []udp.Change) map[netip.Addr]bool {
+// take takes what the sessions say.
+func (h *Heartbeats) take(changes map[netip.Addr]bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for peer, up := range changes {
+		d := h.doubts[peer]
+		switch {
+		case up:
+			if d != nil {
+				d.end()
+				delete(h.doubts, peer)
+			}
+			h.report(peer, true)
+		case d == nil:
+			ctx, end := context.WithCancel(h.ctx)
+			d = &doubt{end}
+			h.doubts[peer] = d
+			h.loops.Go(func() { h.resolve(ctx, peer, d) })
+		}
+	}
+}
+
+// report notes how a path is now. The caller holds mu.
+func (h *Heartbeats) report(peer netip.Addr, up bool) {
+	h.changes[peer] = up
+	select {
+	case h.changed <- struct{}{}:
+	default:
+	}
+}
+
+// resolve asks the kernel of a node that is not heard, until it does not answer or the node is heard again.
+func (h *Heartbeats) resolve(ctx context.Context, peer netip.Addr, d *doubt) {
+	defer d.end()
+	for first := true; ; first = false {
+		err := h.kernel(ctx, h.own, peer)
+		if err != nil {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if h.doubts[peer] == d && ctx.Err() == nil {
+				delete(h.doubts, peer)
+				h.log.Info("a node is not heard, and is not there", "address", peer, "error", err)
+				h.report(peer, false)
+			}
+			return
+		}
+		if first {
+			h.log.Info("a node is not heard, and its kernel answers: its speaker gets no processor", "address", peer)
+		}
+		select {
+		case <-time.After(h.interval):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// heard is what the sessions say of the paths.
+func heard(changes []udp.Change) map[netip.Addr]bool {
 	out := map[netip.Addr]bool{}
 	for _, c := range changes {
 		switch {
@@ -99,6 +192,8 @@ func alive(changes []udp.Change) map[netip.Addr]bool {
 // Close ends the sessions, so that the other ends see that it is on purpose; where another process of this node waits for
 // them, it goes on with them.
 func (h *Heartbeats) Close() {
+	h.stop()
+	h.loops.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	if err := h.server.Close(ctx); err != nil {

@@ -28,7 +28,7 @@ func TestWhatAChangeMeans(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.change.Peer = peer
-			if got := alive([]udp.Change{tt.change}); !maps.Equal(got, tt.want) {
+			if got := heard([]udp.Change{tt.change}); !maps.Equal(got, tt.want) {
 				t.Errorf("%v, not %v", got, tt.want)
 			}
 		})

@@ -1,0 +1,126 @@
+package heartbeat
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"metallb.io/operator/internal/l2/l2test"
+)
+
+func TestMain(m *testing.M) {
+	l2test.Main(m, func(m *testing.M) int {
+		code := m.Run()
+		if err := goleak.Find(); err != nil && code == 0 {
+			println(err.Error())
+			return 1
+		}
+		return code
+	})
+}
+
+func TestTheKernelOfANodeSaysWhetherItIsThere(t *testing.T) {
+	l2test.Require(t)
+	h := l2test.NewHost(t)
+	h.Connect(t, "lan0", "eth0")
+	for _, family := range []struct{ own, peer, bits string }{{"192.0.2.1", "192.0.2.2", "/24"}, {"2001:db8::1", "2001:db8::2", "/64 nodad"}} {
+		l2test.IP(t, "addr add "+family.own+family.bits+" dev lan0")
+		h.IP(t, "addr add "+family.peer+family.bits+" dev eth0")
+		own, peer := netip.MustParseAddr(family.own), netip.MustParseAddr(family.peer)
+		is := func(what string, want func(error) bool) {
+			t.Helper()
+			var err error
+			l2test.Eventually(t, 10*time.Second, family.peer+": "+what, func() bool {
+				err = ask(t.Context(), own, peer)
+				return want(err)
+			})
+			t.Logf("%s, %s: %v", family.peer, what, err)
+		}
+		nobody := func(err error) bool { return errors.Is(err, errNobody) }
+
+		is("a node without a speaker", nobody)
+		var speaker *net.UDPConn
+		h.Inside(t, func() (err error) {
+			speaker, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(peer, port)))
+			return err
+		})
+		is("a speaker that says nothing", func(err error) bool { return err == nil })
+		if err := ask(t.Context(), own, peer); err != nil {
+			t.Errorf("asked again: %v", err)
+		}
+		_ = speaker.Close()
+		is("it has ended", nobody)
+		h.IP(t, "link set eth0 down")
+		is("its cable is cut", func(err error) bool { return err != nil && !nobody(err) })
+		h.IP(t, "link set eth0 up")
+	}
+}
+
+// what a test's kernels answer.
+type kernels struct {
+	asked  atomic.Int32
+	answer atomic.Pointer[error]
+}
+
+func (k *kernels) say(err error) { k.answer.Store(&err) }
+
+func TestWhoIsNotHeardIsAskedForFirst(t *testing.T) {
+	peer := netip.MustParseAddr("192.0.2.2")
+	k := &kernels{}
+	k.say(nil)
+	h := New(netip.MustParseAddr("192.0.2.1"), time.Millisecond, slog.New(slog.DiscardHandler))
+	defer h.Close()
+	h.kernel = func(context.Context, netip.Addr, netip.Addr) error {
+		k.asked.Add(1)
+		return *k.answer.Load()
+	}
+	says := func(what string, want map[netip.Addr]bool) {
+		t.Helper()
+		select {
+		case <-h.Changed():
+		case <-time.After(10 * time.Second):
+			t.Fatal("nothing is said of one that " + what)
+		}
+		if got := h.Changes(); !maps.Equal(got, want) {
+			t.Errorf("one that %s: %v, not %v", what, got, want)
+		}
+	}
+	askedAgain := func() {
+		t.Helper()
+		n := k.asked.Load()
+		l2test.Eventually(t, 10*time.Second, "asked again and again", func() bool { return k.asked.Load() > n+2 })
+	}
+
+	h.take(map[netip.Addr]bool{peer: false})
+	askedAgain()
+	if got := h.Changes(); len(got) > 0 {
+		t.Errorf("said of one whose kernel answers: %v", got)
+	}
+	h.take(map[netip.Addr]bool{peer: true})
+	says("is heard again", map[netip.Addr]bool{peer: true})
+
+	h.take(map[netip.Addr]bool{peer: false})
+	h.take(map[netip.Addr]bool{peer: false})
+	askedAgain()
+	k.say(errNobody)
+	says("is not there any more", map[netip.Addr]bool{peer: false})
+	n := k.asked.Load()
+	time.Sleep(20 * time.Millisecond)
+	if k.asked.Load() != n {
+		t.Error("asked for one that is known to be gone")
+	}
+	h.take(map[netip.Addr]bool{peer: false})
+	says("is still not there", map[netip.Addr]bool{peer: false})
+
+	k.say(nil)
+	h.take(map[netip.Addr]bool{peer: false})
+	askedAgain() // and while it is asked for, the end comes
+}
