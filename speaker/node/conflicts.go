@@ -27,7 +27,15 @@ type conflict struct {
 	address netip.Addr
 	reason  check.Reason
 	holder  string
-	on      string
+	on      string // where the reason is NotAnswered: the interface
+}
+
+func conflictOf(service string, p check.Problem) conflict {
+	c := conflict{service: service, address: p.Address, reason: p.Reason, holder: p.Holder}
+	if p.Reason == check.NotAnswered {
+		c.on = p.Interface
+	}
+	return c
 }
 
 // problems puts what is wrong with addresses into the statuses of the Services that have them, and tells of what has changed.
@@ -42,7 +50,7 @@ func (n *Node) problems(d announce.Desired, statuses l2Statuses, sibling bool) {
 			continue
 		}
 		for _, p := range by[w.Address] {
-			c := conflict{w.Service, p.Address, p.Reason, p.Holder, p.Interface}
+			c := conflictOf(w.Service, p)
 			now[c] = p
 			if s := statuses[w.Service]; s != nil {
 				s.Problems = append(s.Problems, v1beta1.AddressProblem{
@@ -71,7 +79,7 @@ func (n *Node) problems(d announce.Desired, statuses l2Statuses, sibling bool) {
 
 func (n *Node) beginConflict(c conflict, p check.Problem, sibling bool) {
 	n.Log.Warn("something is wrong with an address on the LAN", obs.KeyService, c.service, obs.KeyAddress, c.address.String(),
-		obs.KeyReason, string(c.reason), "holder", c.holder, "interface", c.on)
+		obs.KeyReason, string(c.reason), "holder", c.holder, "interface", p.Interface)
 	if ref := n.inputs.reference(c.service); ref != nil && !sibling && c.reason != check.NotAnswered { // of that tells announceFailed
 		n.Recorder.Event(ref, corev1.EventTypeWarning, eventAddressConflict, n.words(p))
 	}
@@ -79,8 +87,9 @@ func (n *Node) beginConflict(c conflict, p check.Problem, sibling bool) {
 
 func (n *Node) endConflict(c conflict, p check.Problem, sibling bool) {
 	n.Log.Info("what was wrong with an address on the LAN is over", obs.KeyService, c.service, obs.KeyAddress, c.address.String(),
-		obs.KeyReason, string(c.reason), "holder", c.holder, "interface", c.on)
-	if ref := n.inputs.reference(c.service); ref != nil && !sibling && c.reason != check.NotAnswered {
+		obs.KeyReason, string(c.reason), "holder", c.holder, "interface", p.Interface)
+	announced := n.reported[line{c.service, c.address, announce.Announced}] // else it is the next owner's to tell
+	if ref := n.inputs.reference(c.service); ref != nil && announced && !sibling && c.reason != check.NotAnswered {
 		n.Recorder.Eventf(ref, corev1.EventTypeNormal, eventAddressConflictEnded, "%s is not seen to have %s any more", holder(p), p.Address)
 	}
 }

@@ -81,8 +81,11 @@ const (
 // Book is what is known of the addresses that this node answers for. The zero Book is empty and ready.
 type Book struct {
 	pages map[netip.Addr]*page
+	// marked are the pages on which there is more than when the address was checked: few of many.
+	marked map[netip.Addr]*page
 }
 
+// page is what is known of an address. Its maps are nil until there is something.
 type page struct {
 	stations map[place]*station
 	silent   map[string]*silence // by interface
@@ -112,12 +115,21 @@ func (b *Book) page(a netip.Addr) *page {
 	p, ok := b.pages[a]
 	if !ok {
 		if b.pages == nil {
-			b.pages = map[netip.Addr]*page{}
+			b.pages, b.marked = map[netip.Addr]*page{}, map[netip.Addr]*page{}
 		}
-		p = &page{stations: map[place]*station{}, silent: map[string]*silence{}}
+		p = &page{}
 		b.pages[a] = p
 	}
 	return p
+}
+
+// mark keeps marked right after a page has changed.
+func (b *Book) mark(a netip.Addr, p *page) {
+	if len(p.stations)+len(p.silent) > 0 {
+		b.marked[a] = p
+	} else {
+		delete(b.marked, a)
+	}
 }
 
 // Keep forgets all addresses but these, sorted.
@@ -125,6 +137,7 @@ func (b *Book) Keep(addresses []netip.Addr) {
 	for a := range b.pages {
 		if !contains(addresses, a) {
 			delete(b.pages, a)
+			delete(b.marked, a)
 		}
 	}
 }
@@ -136,6 +149,9 @@ func (p *page) station(at place, now time.Time) *station {
 		if len(p.stations) >= mostStations {
 			return nil
 		}
+		if p.stations == nil {
+			p.stations = map[place]*station{}
+		}
 		s = &station{first: now}
 		p.stations[at] = s
 	}
@@ -145,14 +161,17 @@ func (p *page) station(at place, now time.Time) *station {
 
 // Sighted takes another station that was heard to have an address.
 func (b *Book) Sighted(x l2.Sighting) {
-	if s := b.page(x.Address).station(place{x.Interface, x.MAC}, x.At); s != nil {
+	p := b.page(x.Address)
+	if s := p.station(place{x.Interface, x.MAC}, x.At); s != nil {
 		s.near = true
 	}
+	b.mark(x.Address, p)
 }
 
 // Checked takes what came of a check.
 func (b *Book) Checked(r Result, who Who, now time.Time) {
 	p, own := b.page(r.Address), r.By == ""
+	defer b.mark(r.Address, p)
 	switch {
 	case own:
 		p.looked = now
@@ -186,6 +205,9 @@ func (b *Book) Checked(r Result, who Who, now time.Time) {
 	case answered:
 		delete(p.silent, r.Interface)
 	case s == nil:
+		if p.silent == nil {
+			p.silent = map[string]*silence{}
+		}
 		p.silent[r.Interface] = &silence{now, now, 1}
 	default:
 		s.last, s.times = now, s.times+1
@@ -212,7 +234,7 @@ func (b *Book) Wants(a netip.Addr, every time.Duration, now time.Time) bool {
 func (b *Book) Problems(who Who, every time.Duration, now time.Time) []Problem {
 	limit := max(believed, 3*every)
 	var out []Problem
-	for a, p := range b.pages {
+	for a, p := range b.marked {
 		for at, s := range p.stations {
 			if now.Sub(s.last) > limit {
 				delete(p.stations, at)
@@ -233,6 +255,7 @@ func (b *Book) Problems(who Who, every time.Duration, now time.Time) []Problem {
 				out = append(out, Problem{a, NotAnswered, "", name, s.since})
 			}
 		}
+		b.mark(a, p)
 	}
 	slices.SortFunc(out, Problem.Compare)
 	return slices.CompactFunc(out, func(x, y Problem) bool { // of a holder that was noticed in two places one is enough

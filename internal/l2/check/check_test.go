@@ -262,6 +262,7 @@ func TestPaceComesBackSoonToWhatIsNotRight(t *testing.T) {
 
 func TestRepairs(t *testing.T) {
 	foreign := Problem{Address: vip, Reason: ForeignHolder}
+	returned := Problem{Address: vip, Reason: ForeignHolder, Since: start.Add(14 * time.Second)}
 	silent := Problem{Address: vip, Reason: NotAnswered, Interface: "eth0"}
 	other := Problem{Address: netip.MustParseAddr("192.0.2.2"), Reason: NotAnswered, Interface: "eth0"}
 	node := Problem{Address: vip, Reason: OtherNodeAnswers}
@@ -275,8 +276,10 @@ func TestRepairs(t *testing.T) {
 		{0, []Problem{foreign}, "[192.0.2.1] []"},
 		{1, []Problem{foreign}, "[] []"},
 		{5, nil, "[] []"},
-		{9, []Problem{foreign}, "[] []"}, // it came back within the interval
+		{9, []Problem{foreign}, "[] []"},
 		{10, []Problem{foreign}, "[192.0.2.1] []"},
+		{14, []Problem{foreign, returned}, "[192.0.2.1] []"}, // one that has come since
+		{15, []Problem{foreign, returned}, "[] []"},
 		{20, []Problem{silent, other}, "[] [eth0]"},
 		{29, []Problem{silent}, "[] []"},
 		{30, []Problem{silent}, "[] [eth0]"},

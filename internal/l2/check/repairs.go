@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	// defendInterval is the least time between two defences of an address (DEFEND_INTERVAL of RFC 5227 section 1.1).
-	defendInterval = 10 * time.Second
+	// defendInterval is the least time between two defences of an address against the same holder (DEFEND_INTERVAL of RFC 5227
+	// section 1.1), and anewInterval where one has come since: two hosts that both defend an address never get there.
+	defendInterval, anewInterval = 10 * time.Second, time.Second
 	// reopenInterval is the least time between two times that a socket is opened anew. It doubles each time, up to the longest:
 	// where that does not help, all addresses would be claimed anew in vain.
 	reopenInterval, longestReopenInterval = 10 * time.Second, 5 * time.Minute
@@ -42,7 +43,7 @@ func (r *Repairs) Due(problems []Problem, now time.Time) (defend []netip.Addr, r
 	for _, p := range problems {
 		switch p.Reason {
 		case ForeignHolder:
-			if _, done := r.defended[p.Address]; !done {
+			if at, done := r.defended[p.Address]; !done || p.Since.After(at) && now.Sub(at) >= anewInterval {
 				if r.defended == nil {
 					r.defended = map[netip.Addr]time.Time{}
 				}
