@@ -102,6 +102,11 @@ func newCluster(c Cluster) *cluster {
 	return out
 }
 
+// alive reports whether this node is a member.
+func (c *cluster) alive() bool {
+	return slices.ContainsFunc(c.Members, func(m Member) bool { return m.Node == c.Node })
+}
+
 const noInterface = "has no network interface that can announce"
 
 // exclusion says what the Node itself has that keeps it from announcing anything; empty: nothing.

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+
+	"metallb.io/operator/internal/l2"
 )
 
 // Plan decides what the node announces. It is deterministic, and the order of what is in the snapshot does not matter.
@@ -75,6 +77,24 @@ func (p *Planner) Plan(c Cluster, changed []Service) Desired {
 	}
 	p.desired.Addresses = len(p.users)
 	return p.desired
+}
+
+// Yields returns, of the addresses that this node answers, those that by the last plan another member is to announce: they may go
+// on being answered until it does. A node that is no member itself yields nothing, since it cannot know whether another one
+// has taken over. What nobody is to announce is not among them.
+func (p *Planner) Yields(answered []l2.Entry) []l2.Entry {
+	var out []l2.Entry
+	if p.cluster == nil || !p.cluster.alive() {
+		return out
+	}
+	for _, e := range answered {
+		_, ours := slices.BinarySearchFunc(p.desired.L2, e.Address, func(e L2Entry, a netip.Addr) int { return e.Address.Compare(a) })
+		if !ours && p.cluster.decide(e.Address, p.users[e.Address]).reason == OtherNode {
+			e.Yielding = true
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // keep remembers a Service, or forgets one without addresses.

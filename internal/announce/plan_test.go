@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"metallb.io/operator/internal/ipam"
+	"metallb.io/operator/internal/l2"
 )
 
 // diff says in what two plans differ.
@@ -282,5 +283,75 @@ func BenchmarkOneServiceOf10000(b *testing.B) {
 				p.Plan(s.Cluster, []Service{svc})
 			}
 		})
+	}
+}
+
+func TestYields(t *testing.T) {
+	const three = "pool front 192.0.2.0/24\nadvert front front\nnode a zone=a\nnode b zone=b\nnode c zone=c\nmember a\nmember b\nmember c\n"
+	for name, c := range map[string]struct {
+		lines string
+		want  []string // of 192.0.2.1 and 192.0.2.2, which the node a answers
+	}{
+		"what the node is to announce is not yielded": {three + `service ns/1 192.0.2.1 endpoints=a local
+			service ns/2 192.0.2.2 endpoints=a local`, nil},
+		"an address whose endpoints have gone to another node": {three + `service ns/1 192.0.2.1 endpoints=b local
+			service ns/2 192.0.2.2 endpoints=a local`, []string{"192.0.2.1"}},
+		"the label that excludes the node": {three + `service ns/1 192.0.2.1 endpoints=b
+			service ns/2 192.0.2.2 endpoints=b
+			node a zone=a ` + ExcludeLabel + "=", []string{"192.0.2.1", "192.0.2.2"}},
+		"other nodes are selected": {three + `service ns/1 192.0.2.1 endpoints=b
+			service ns/2 192.0.2.2 endpoints=b
+			delete front
+			pool front 192.0.2.0/24
+			advert front front nodes=zone=b`, []string{"192.0.2.1", "192.0.2.2"}},
+		"other nodes are preferred": {three + `service ns/1 192.0.2.1 endpoints=b
+			service ns/2 192.0.2.2 endpoints=b
+			advert more front prefer=zone=c@10`, []string{"192.0.2.1", "192.0.2.2"}},
+		"the Service is deleted": {three + `service ns/1 192.0.2.1 endpoints=b local`, []string{"192.0.2.1"}},
+		"no endpoint is left": {three + `service ns/1 192.0.2.1 endpoints=b local
+			service ns/2 192.0.2.2 local`, []string{"192.0.2.1"}},
+		"the pool is gone": {three + `service ns/1 192.0.2.1 endpoints=b local
+			service ns/2 192.0.2.2 endpoints=b local
+			delete front
+			pool front 192.0.2.1/32
+			advert front front`, []string{"192.0.2.1"}},
+		"a node holds the address": {three + `service ns/1 192.0.2.1 endpoints=b local
+			service ns/2 192.0.2.2 endpoints=b local
+			node b zone=b address=192.0.2.2`, []string{"192.0.2.1"}},
+		"no node may announce it": {three + `service ns/1 192.0.2.1 endpoints=b
+			delete front
+			pool front 192.0.2.0/24
+			advert front front nodes=zone=d`, nil},
+		"the node counts as gone": {three + `service ns/1 192.0.2.1 endpoints=b local
+			service ns/2 192.0.2.2 endpoints=b local
+			gone a`, nil},
+		"the node has not joined the others": {three + `service ns/1 192.0.2.1 endpoints=b local
+			service ns/2 192.0.2.2 endpoints=b local
+			lost a`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			for line := range strings.Lines(c.lines) {
+				if err := w.do(strings.TrimSpace(line)); err != nil {
+					t.Fatal(line, err)
+				}
+			}
+			var p Planner
+			s := w.snapshot("a")
+			p.Plan(s.Cluster, s.Services)
+			var got []string
+			for _, e := range p.Yields([]l2.Entry{{Address: netip.MustParseAddr("192.0.2.1")}, {Address: netip.MustParseAddr("192.0.2.2")}}) {
+				if !e.Yielding {
+					t.Errorf("%v is not marked", e)
+				}
+				got = append(got, e.Address.String())
+			}
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+	if got := new(Planner).Yields([]l2.Entry{{Address: netip.MustParseAddr("192.0.2.1")}}); got != nil {
+		t.Errorf("yields %v before the first plan", got)
 	}
 }

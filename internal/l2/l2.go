@@ -14,6 +14,9 @@ type Entry struct {
 	Address netip.Addr
 	// Interfaces on which the address is answered, by name and sorted. Empty: every usable interface.
 	Interfaces []string
+	// Yielding: the address is another node's now. Where it is answered it goes on being answered, unclaimed, until another
+	// station claims it; where it is not, it stays so.
+	Yielding bool
 }
 
 // On reports whether the entry is answered on the interface.
@@ -46,16 +49,25 @@ type Meter interface {
 	GratuitousSent(netip.Addr)
 }
 
-// Addresses returns the addresses of one family that the entries answer on an interface, sorted and each once.
-func Addresses(entries []Entry, interfaceName string, ipv4 bool) []netip.Addr {
-	var out []netip.Addr
+// Addresses returns the addresses of one family that the entries answer on an interface, and those that they yield there,
+// each sorted and once.
+func Addresses(entries []Entry, interfaceName string, ipv4 bool) (answered, yielding []netip.Addr) {
 	for _, e := range entries {
-		if e.Address.Is4() == ipv4 && e.On(interfaceName) {
-			out = append(out, e.Address)
+		switch {
+		case e.Address.Is4() != ipv4 || !e.On(interfaceName):
+		case e.Yielding:
+			yielding = append(yielding, e.Address)
+		default:
+			answered = append(answered, e.Address)
 		}
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
-	return slices.Compact(out)
+	return set(answered), set(yielding)
+}
+
+// set sorts addresses and leaves each once.
+func set(addresses []netip.Addr) []netip.Addr {
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	return slices.Compact(addresses)
 }
 
 // Diff compares two sorted sets of addresses: begin is what is desired and does not run, end what runs and is not desired.

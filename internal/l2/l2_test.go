@@ -23,23 +23,28 @@ func TestAddresses(t *testing.T) {
 		{Address: addr("192.0.2.1")},
 		{Address: addr("192.0.2.2"), Interfaces: []string{"eth1"}},
 		{Address: addr("2001:db8::1")},
+		{Address: addr("192.0.2.8"), Yielding: true},
+		{Address: addr("192.0.2.7"), Interfaces: []string{"eth1"}, Yielding: true},
 	}
 	for name, c := range map[string]struct {
-		iface string
-		ipv4  bool
-		want  []string
+		iface          string
+		ipv4           bool
+		want, yielding []string
 	}{
-		"an interface gets its own entries and those for all, sorted and once": {"eth0", true, []string{"192.0.2.1", "192.0.2.9"}},
-		"another interface gets its own":                                       {"eth1", true, []string{"192.0.2.1", "192.0.2.2", "192.0.2.9"}},
-		"an interface that no entry names gets those for all":                  {"eth7", true, []string{"192.0.2.1", "192.0.2.9"}},
-		"the other family is apart":                                            {"eth0", false, []string{"2001:db8::1"}},
+		"an interface gets its own entries and those for all, sorted and once": {"eth0", true, []string{"192.0.2.1", "192.0.2.9"}, []string{"192.0.2.8"}},
+		"another interface gets its own":                                       {"eth1", true, []string{"192.0.2.1", "192.0.2.2", "192.0.2.9"}, []string{"192.0.2.7", "192.0.2.8"}},
+		"an interface that no entry names gets those for all":                  {"eth7", true, []string{"192.0.2.1", "192.0.2.9"}, []string{"192.0.2.8"}},
+		"the other family is apart":                                            {"eth0", false, []string{"2001:db8::1"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var got []string
-			for _, a := range Addresses(entries, c.iface, c.ipv4) {
-				got = append(got, a.String())
+			text := func(addresses []netip.Addr) (out []string) {
+				for _, a := range addresses {
+					out = append(out, a.String())
+				}
+				return out
 			}
-			if d := cmp.Diff(c.want, got); d != "" {
+			answered, yielding := Addresses(entries, c.iface, c.ipv4)
+			if d := cmp.Diff([][]string{c.want, c.yielding}, [][]string{text(answered), text(yielding)}); d != "" {
 				t.Error(d)
 			}
 		})

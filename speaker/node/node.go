@@ -69,7 +69,6 @@ type responders interface {
 	Running() []l2.Entry
 	Failed() <-chan struct{}
 	Reclaim()
-	Yield()
 
 	Sighted() <-chan struct{}
 	Sightings() []l2.Sighting
@@ -125,6 +124,8 @@ type Node struct {
 	complaint string         // of the last round
 	cut       bool           // in the last round there was no interface
 	healed    int            // members.View.Healed of the last round
+	running   []l2.Entry     // what the last round left running
+	yielding  yielding
 	reported  map[line]bool
 	warned    map[line]bool
 	conflicts map[conflict]check.Problem
@@ -180,6 +181,7 @@ func (n *Node) loop(ctx context.Context) {
 	for {
 		select {
 		case <-retry.C:
+		case <-n.yielding.over():
 		case <-n.inputs.changed:
 		case <-n.Members.Changed():
 		case <-n.Network.Changed():

@@ -226,7 +226,7 @@ func TestAStopLosesNoAnswer(t *testing.T) {
 	if len(p.last) != 1 || p.last[0] == first {
 		t.Errorf("answered by %v, before by %d", p.last, first)
 	}
-	if took := time.Since(start); took > leaveTimeout+handOverTimeout+time.Second {
+	if took := time.Since(start); took > leaveTimeout+yieldTimeout+time.Second {
 		t.Errorf("took %v", took)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/announce"
 	"metallb.io/operator/internal/config"
+	"metallb.io/operator/internal/l2"
 	"metallb.io/operator/internal/l2/iface"
 	"metallb.io/operator/speaker/members"
 )
@@ -38,20 +39,31 @@ func (n *Node) round(ctx context.Context) error {
 		Node: n.Name, Config: n.config, Nodes: nodes, Members: claims(view), Joined: view.Joined, Interfaces: open,
 		Addresses: network.Addresses, IgnoreExcludeLabel: n.IgnoreExcludeLabel,
 	}, changed)
-	running := n.ARP.Sync(desired.Entries())
-	running6, ndpErr := n.NDP.Sync(network.Interfaces, desired.Entries(), asked(desired.Checks)...)
+	yields, unclaimed := n.yielding.since(n.planner.Yields(n.running), time.Now())
+	if len(unclaimed) > 0 {
+		n.Log.Warn("addresses that are another node's now have not been claimed by it", "addresses", len(unclaimed), "first", unclaimed[0].Address)
+	}
+	ndpErr := n.sync(network.Interfaces, append(desired.Entries(), yields...), asked(desired.Checks)...)
 	if view.Healed != n.healed {
 		n.healed = view.Healed
 		n.ARP.Reclaim()
 		n.NDP.Reclaim()
 	}
 	n.checks.set(desired, view, network)
-	n.report(desired, slices.Concat(running, running6), view.Sibling)
+	n.report(desired, n.running, view.Sibling)
 	n.warn(desired, view)
 
 	n.setReady(readiness(view.Joined, len(network.Interfaces), len(open), listenErr, configErr))
 	err := errors.Join(configErr, listenErr, ndpErr)
 	n.complain(err)
+	return err
+}
+
+// sync has the responders answer for the entries, and keeps what of it runs.
+func (n *Node) sync(interfaces []l2.Interface, entries []l2.Entry, also ...string) error {
+	running := n.ARP.Sync(entries)
+	running6, err := n.NDP.Sync(interfaces, entries, also...)
+	n.running = slices.Concat(running, running6)
 	return err
 }
 
@@ -148,35 +160,3 @@ func (n *Node) setReady(err error) {
 	}
 	n.ready = err
 }
-
-const (
-	// leaveTimeout is how long to try to tell the others that this speaker goes.
-	leaveTimeout = time.Second
-	// handOverTimeout is how long to go on answering afterwards for addresses that nobody has claimed. Both fit into the
-	// pod's termination grace period.
-	handOverTimeout = 1500 * time.Millisecond
-)
-
-// handOver lets other nodes take over before this one falls silent: they are told, and each address is answered until its
-// new owner claims it, or until time is up. Another speaker on this node keeps the addresses where they are.
-func (n *Node) handOver() {
-	view := n.Members.View()
-	others := slices.ContainsFunc(view.Nodes, func(name string) bool { return name != n.Name })
-	n.ARP.Yield()
-	n.NDP.Yield()
-	start := time.Now()
-	if err := n.Members.Leave(leaveTimeout); err != nil {
-		n.Log.Warn("the other speakers may not know that this one goes", "error", err)
-	}
-	n.Log.Info("handing over", "addresses", n.running(), "others", others, "sibling", view.Sibling)
-	if view.Sibling || !others {
-		return
-	}
-	for end := start.Add(leaveTimeout + handOverTimeout); time.Now().Before(end) && n.running() > 0; {
-		time.Sleep(10 * time.Millisecond)
-	}
-	n.Log.Info("handed over", "unclaimed", n.running(), "took", time.Since(start).String())
-}
-
-// running is how many addresses are answered.
-func (n *Node) running() int { return len(n.ARP.Running()) + len(n.NDP.Running()) }

@@ -59,8 +59,8 @@ func (r *Responders) Listen(interfaces []l2.Interface) (open []string, err error
 }
 
 // Sync makes the IPv4 addresses of the entries answered, each on the interfaces that it wants as far as they are open, and
-// nothing else. An address that is new on an interface, or whose interface is new, is claimed by gratuitous ARP. Once Sync
-// returns, no frame leaves for an address that is not wanted. A second Sync with the same entries does nothing.
+// nothing else. An address that is new on an interface, or whose interface is new, is claimed by gratuitous ARP; one that is
+// yielded is silent from such a claim of another station on. Once Sync returns, no frame leaves for an address that is not wanted. A second Sync with the same entries does nothing.
 //
 // It returns what is really answered, with the interfaces by name.
 func (r *Responders) Sync(entries []l2.Entry) []l2.Entry {
@@ -93,10 +93,6 @@ func (r *Responders) Defend(a netip.Addr) { r.all.Defend(a) }
 // Reopen closes the socket of an interface and makes Failed signal, so that another one is opened, which claims everything
 // anew. It reports whether there was one.
 func (r *Responders) Reopen(interfaceName string) bool { return r.all.Reopen(interfaceName) }
-
-// Yield prepares for the end: from now on an address is given up on an interface as soon as another station claims it
-// there by gratuitous ARP, so that a successor takes over without a moment in which nobody answers.
-func (r *Responders) Yield() { r.all.Yield() }
 
 // Close ends all responders; no frame is sent after it returns.
 func (r *Responders) Close() { r.all.Close() }

@@ -66,6 +66,3 @@ func (l *link) Claim(a netip.Addr) ([][]byte, error) { return gratuitous(a, l.Ha
 
 // Join has nothing to do: requests are broadcast.
 func (l *link) Join([]netip.Addr) error { return nil }
-
-// Yield has nothing to do: a claim is a request too.
-func (l *link) Yield() {}

@@ -409,3 +409,32 @@ func TestTheOwnerDefendsAndRepairs(t *testing.T) {
 	syncOK(t, r, []l2.Interface{us}, entries("192.0.2.10", "192.0.2.11"))
 	ours("a socket opened anew")
 }
+
+func TestAYieldedAddressIsAnsweredUntilAnotherStationClaimsIt(t *testing.T) {
+	h, r := lan(t, "arping")
+	us := []l2.Interface{ifi(t, "lan0")}
+	answered := func(what, address string, want bool) {
+		t.Helper()
+		if mac, _ := arping(h, "", address); (mac == us[0].HardwareAddr().String()) != want {
+			t.Errorf("%s: %s is answered by %q", what, address, mac)
+		}
+	}
+	syncOK(t, r, us, entries("192.0.2.10", "192.0.2.11"))
+	r.Sync(yielded("192.0.2.10", "192.0.2.11"))
+	answered("nobody else is there", "192.0.2.10", true)
+
+	sibling := New(&count{}, quiet)
+	syncOK(t, sibling, us, entries("192.0.2.10", "192.0.2.11"))
+	answered("another process on the node", "192.0.2.10", true)
+	sibling.Close()
+	answered("it is gone", "192.0.2.10", true)
+
+	h.IP(t, "addr add 192.0.2.10/32 dev eth0")
+	l2test.Eventually(t, 5*time.Second, "the address is the other station's", func() bool {
+		h.Run("arping -q -c 1 -w 1 -U -I eth0 192.0.2.10")
+		return len(r.Running()) == 1
+	})
+	answered("not claimed", "192.0.2.11", true)
+	r.Sync(nil)
+	answered("time is up", "192.0.2.11", false)
+}

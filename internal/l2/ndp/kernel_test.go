@@ -215,3 +215,12 @@ func entries(addresses ...string) []l2.Entry {
 	}
 	return out
 }
+
+// yielded are entries of another node, on which the one here goes on answering for a moment.
+func yielded(addresses ...string) []l2.Entry {
+	out := entries(addresses...)
+	for i := range out {
+		out[i].Yielding = true
+	}
+	return out
+}

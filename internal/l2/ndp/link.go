@@ -88,9 +88,6 @@ func (l *link) Join(addresses []netip.Addr) error {
 	return nil
 }
 
-// Yield has nothing to do: advertisements arrive all the time.
-func (l *link) Yield() {}
-
 // Close closes the socket and leaves all groups.
 func (l *link) Close() error {
 	l.groups.close()

@@ -174,7 +174,7 @@ func TestServe(t *testing.T) {
 			}
 			w, m := newWire(), &count{}
 			r := responder.NewResponder(here, &link{place: here, conn: w}, responder.Protocol{Meter: m, Log: quiet})
-			r.Set([]netip.Addr{ourIP}, time.Now())
+			r.Set([]netip.Addr{ourIP}, nil, time.Now())
 			r.Serve(f)
 			var want []byte
 			var counted [3]int

@@ -74,8 +74,9 @@ func (r *Responders) link(p place) (responder.Link, error) {
 func (r *Responders) Failed() <-chan struct{} { return r.all.Failed() }
 
 // Sync makes the IPv6 addresses of the entries answered on the interfaces, as each entry wants, and nothing else. An
-// address that is new on an interface, or whose interface is new, is claimed by unsolicited advertisements. Once Sync
-// returns, no frame leaves for an address that is not wanted. A second Sync with the same input changes nothing.
+// address that is new on an interface, or whose interface is new, is claimed by unsolicited advertisements; one
+// that is yielded is silent from an advertisement of another station on. Once Sync returns, no frame leaves for an address that
+// is not wanted. A second Sync with the same input changes nothing.
 //
 // It returns what is really answered, with the interfaces by name, also where an error says which interfaces could not
 // be opened, or on which there are solicited-node groups that could not be joined, so that questions may not arrive; those
@@ -88,7 +89,7 @@ func (r *Responders) Sync(interfaces []l2.Interface, entries []l2.Entry, also ..
 	defer r.mu.Unlock()
 	var used []l2.Interface
 	for _, ifi := range interfaces {
-		if len(l2.Addresses(entries, ifi.Name, false)) > 0 || slices.Contains(also, ifi.Name) {
+		if answered, yielding := l2.Addresses(entries, ifi.Name, false); len(answered)+len(yielding) > 0 || slices.Contains(also, ifi.Name) {
 			used = append(used, ifi)
 		}
 	}
@@ -165,10 +166,6 @@ func (r *Responders) Defend(a netip.Addr) { r.all.Defend(a) }
 // Reopen closes the socket of an interface and makes Failed signal, so that another one is opened, which claims everything
 // anew. It reports whether there was one.
 func (r *Responders) Reopen(interfaceName string) bool { return r.all.Reopen(interfaceName) }
-
-// Yield prepares for the end: from now on an address is given up on an interface as soon as another station advertises
-// it there, so that a successor takes over without a moment in which nobody answers.
-func (r *Responders) Yield() { r.all.Yield() }
 
 // Close ends all responders; no frame is sent after it returns.
 func (r *Responders) Close() {

@@ -190,25 +190,25 @@ func TestLinkLocalAddresses(t *testing.T) {
 	}
 }
 
-func TestYield(t *testing.T) {
+func TestAYieldedAddressEndsWithTheFirstClaimOfAnotherStation(t *testing.T) {
 	r, k, _ := newResponders(t)
-	if _, err := r.Sync([]l2.Interface{eth0}, entries("2001:db8::10", "2001:db8::11")); err != nil {
-		t.Fatal(err)
+	sync := func(e []l2.Entry) {
+		t.Helper()
+		if _, err := r.Sync([]l2.Interface{eth0}, e); err != nil {
+			t.Fatal(err)
+		}
 	}
+	sync(entries("2001:db8::10", "2001:db8::11"))
 	advertise := func(mac string) {
 		p := toldAll()
 		p.options, p.source = "0201"+mac, "fe80::77"
 		k.last["eth0"].in <- p.bytes(t)
 		k.last["eth0"].in <- asked().bytes(t) // read after the advertisement was dealt with
 	}
-	advertise("020000000099")
-	if n := len(r.Running()); n != 2 {
-		t.Fatalf("another station's advertisement ended an address before Yield: %d run", n)
-	}
-	r.Yield()
+	sync(append(entries("2001:db8::11"), yielded("2001:db8::10")...))
 	advertise("020000000001")
 	if n := len(r.Running()); n != 2 {
-		t.Fatalf("our own advertisement ended an address: %d run", n)
+		t.Fatalf("our own advertisement, or that of another process on this node, ended an address: %d run", n)
 	}
 	advertise("020000000099")
 	l2test.Eventually(t, time.Second, "the address is given up", func() bool {
@@ -224,7 +224,7 @@ func BenchmarkServe(b *testing.B) {
 			for a := netip.MustParseAddr("2001:db8:1::"); len(answered) < n; a = a.Next() {
 				answered = append(answered, a)
 			}
-			r.Set(answered, time.Now())
+			r.Set(answered, nil, time.Now())
 			f := asked().bytes(b)
 			for b.Loop() {
 				r.Serve(f)

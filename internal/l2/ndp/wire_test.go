@@ -235,21 +235,17 @@ func TestTheFilterKeepsForeignFramesOut(t *testing.T) {
 		"a router's solicitation": asked().with(func(p *packetOf) { p.kind = 133 }).bytes(t),
 		"behind another header":   asked().with(func(p *packetOf) { p.next = 0 }).bytes(t),
 	}
-	successor := toldAll().with(func(p *packetOf) { p.from, p.options = "02:00:00:00:00:77", "0201020000000077" }).bytes(t)
+	claim := toldAll().with(func(p *packetOf) { p.from, p.options = "02:00:00:00:00:77", "0201020000000077" }).bytes(t)
 	good := asked().with(func(p *packetOf) { p.options = "0101020000000098" }).bytes(t)
 	for _, f := range foreign {
 		send(f)
 	}
-	send(successor)
+	send(claim)
 	send(good) // comes last, so the others were dealt with before
-	if d := cmp.Diff([][]byte{successor}, readUntil(t, reads, good)); d != "" {
+	if d := cmp.Diff([][]byte{claim}, readUntil(t, reads, good)); d != "" {
 		t.Errorf("let in: %s", d)
 	}
 	l2test.Eventually(t, time.Second, "the good one is answered", func() bool { return m.all()[1] == 1 })
-
-	r.Yield()
-	send(successor)
-	l2test.Eventually(t, time.Second, "the address is the successor's", func() bool { return len(r.Running()) == 0 })
 	if got := m.all(); got[0] != 1 {
 		t.Errorf("%d requests counted, want 1", got[0])
 	}
@@ -269,4 +265,32 @@ func readUntil(t *testing.T, reads <-chan []byte, last []byte) (before [][]byte)
 			t.Fatal("the last frame was not let in")
 		}
 	}
+}
+
+func TestAYieldedAddressIsAnsweredUntilAnotherStationClaimsIt(t *testing.T) {
+	h, r, _ := lan(t)
+	us := []l2.Interface{ifi(t, "lan0")}
+	answered := func(what, address string, want bool) {
+		t.Helper()
+		if resolves(t, h, address, us[0].HardwareAddr()) != want {
+			t.Errorf("%s: %s answered is not %v", what, address, want)
+		}
+	}
+	syncOK(t, r, us, entries("2001:db8::10", "2001:db8::11"))
+	syncOK(t, r, us, yielded("2001:db8::10", "2001:db8::11"))
+	answered("nobody else is there", "2001:db8::10", true)
+
+	sibling := New(&count{}, quiet)
+	syncOK(t, sibling, us, entries("2001:db8::10", "2001:db8::11"))
+	answered("another process on the node", "2001:db8::10", true)
+	sibling.Close()
+	answered("it is gone", "2001:db8::10", true)
+
+	successor := toldAll().with(func(p *packetOf) { p.from, p.options = "02:00:00:00:00:77", "0201020000000077" })
+	rawClient(t, h)(successor.bytes(t))
+	l2test.Eventually(t, 5*time.Second, "the address is the successor's", func() bool { return len(r.Running()) == 1 })
+	answered("claimed", "2001:db8::10", false)
+	answered("not claimed", "2001:db8::11", true)
+	syncOK(t, r, us, nil)
+	answered("time is up", "2001:db8::11", false)
 }

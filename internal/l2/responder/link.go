@@ -44,8 +44,6 @@ type Link interface {
 	// Join sees to it that requests for these addresses, sorted, arrive. An error says what is missing; the next call tries
 	// again. It is not called at the same time as Close.
 	Join(addresses []netip.Addr) error
-	// Yield lets the claims of other stations arrive.
-	Yield()
 }
 
 // Enlarge makes room for the burst of requests when a router has lost its neighbour table. The kernel makes less of it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -29,7 +30,8 @@ type Responder struct {
 	sorted   []netip.Addr
 	answered map[netip.Addr]struct{}
 	schedule l2.Schedule
-	yielding bool // an address ends here when another station claims it
+	yielding map[netip.Addr]struct{}  // of answered: those that end when another station claims them
+	claimed  map[netip.Addr]time.Time // of answered: when another station did, since this one began
 	dead     bool
 	asked    map[netip.Addr]time.Time // addresses that were asked for, and when
 
@@ -37,12 +39,17 @@ type Responder struct {
 	heard   l2.Sightings
 }
 
+// recent is how long another station's claim counts as one to an address that is yielded only afterwards: the successor may
+// have been told first. It is longer than any pause between the rounds of the first seconds of l2.Claim.
+const recent = 1200 * time.Millisecond
+
 // NewResponder returns a Responder that answers for nothing and has not started.
 func NewResponder(at Place, link Link, p Protocol) *Responder {
 	p.Log = p.Log.With("interface", at.Name)
 	return &Responder{
 		Protocol: p, place: at, link: link, wake: make(chan struct{}, 1), closing: make(chan struct{}),
-		answered: map[netip.Addr]struct{}{}, asked: map[netip.Addr]time.Time{},
+		answered: map[netip.Addr]struct{}{}, yielding: map[netip.Addr]struct{}{}, claimed: map[netip.Addr]time.Time{},
+		asked: map[netip.Addr]time.Time{},
 	}
 }
 
@@ -53,31 +60,68 @@ func (r *Responder) start(failed, sighted func()) {
 	r.loops.Go(r.claim)
 }
 
-// Set makes the responder answer for these addresses, sorted, and for no other.
-func (r *Responder) Set(desired []netip.Addr, now time.Time) {
+// Set makes the responder answer for the desired addresses, go on answering for the yielding ones as far as it does until
+// another station claims them, and answer for no other. Both are sorted.
+func (r *Responder) Set(desired, yielding []netip.Addr, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	begin, end := l2.Diff(r.sorted, desired)
+	for a := range r.yielding { // it may have been claimed meanwhile
+		if contains(desired, a) {
+			begin = append(begin, a)
+		}
+	}
+	r.sorted = desired
 	for _, a := range end {
-		delete(r.answered, a)
-		r.schedule.End(a)
+		if contains(yielding, a) && now.Sub(r.claimed[a]) > recent {
+			r.yielding[a] = struct{}{}
+			r.schedule.End(a)
+			continue
+		}
+		r.forget(a)
+	}
+	if len(r.yielding) > 0 {
+		r.sorted = slices.Concat(desired, slices.Collect(maps.Keys(r.yielding)))
+		slices.SortFunc(r.sorted, netip.Addr.Compare)
+		r.sorted = slices.Compact(r.sorted)
 	}
 	for _, a := range begin {
 		r.answered[a] = struct{}{}
-		r.schedule.Begin(a, now)
+		r.begin(a, now)
 	}
-	r.sorted = desired
 	if len(begin) > 0 {
 		signal(r.wake)
 	}
 }
 
-// reclaim begins the claims of all addresses anew.
+func contains(sorted []netip.Addr, a netip.Addr) bool {
+	_, ok := slices.BinarySearchFunc(sorted, a, netip.Addr.Compare)
+	return ok
+}
+
+// begin starts the claims of an address; mu is held.
+func (r *Responder) begin(a netip.Addr, now time.Time) {
+	delete(r.yielding, a)
+	delete(r.claimed, a)
+	r.schedule.Begin(a, now)
+}
+
+// forget makes the responder silent for an address; mu is held.
+func (r *Responder) forget(a netip.Addr) {
+	delete(r.answered, a)
+	delete(r.yielding, a)
+	delete(r.claimed, a)
+	r.schedule.End(a)
+}
+
+// reclaim begins the claims of all addresses anew that are not yielded.
 func (r *Responder) reclaim(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, a := range r.sorted {
-		r.schedule.Begin(a, now)
+		if _, yielding := r.yielding[a]; !yielding {
+			r.begin(a, now)
+		}
 	}
 	signal(r.wake)
 }
@@ -120,13 +164,13 @@ func (r *Responder) read(failed, sighted func()) {
 // Serve does what a frame that was received asks for.
 func (r *Responder) Serve(frame []byte) {
 	if target, ok := r.link.Target(frame); ok && r.answer(target, frame) {
-		r.end(target)
+		r.lose(target, time.Now())
 	}
 }
 
-// answer takes a frame whose target address is known. Its cost does not depend on how many addresses are answered. lost
-// reports that the address is to be given up because another station claims it.
-func (r *Responder) answer(target netip.Addr, frame []byte) (lost bool) {
+// answer takes a frame whose target address is known. Its cost does not depend on how many addresses are answered. claimed
+// reports that another station claims an address that is answered here.
+func (r *Responder) answer(target netip.Addr, frame []byte) (claimed bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if _, ours := r.answered[target]; !ours {
@@ -134,7 +178,7 @@ func (r *Responder) answer(target netip.Addr, frame []byte) (lost bool) {
 	}
 	reply, rival, err := r.link.Answer(frame)
 	if reply == nil && err == nil {
-		return rival && r.yielding
+		return rival
 	}
 	r.Meter.RequestReceived(target)
 	if err == nil {
@@ -153,23 +197,17 @@ func (r *Responder) send(frame []byte) error {
 	return err
 }
 
-// end makes the responder fall silent for one address.
-func (r *Responder) end(a netip.Addr) {
+// lose takes another station's claim to an address that is answered here: one that is yielded is its own from now on.
+func (r *Responder) lose(a netip.Addr, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if i, ours := slices.BinarySearchFunc(r.sorted, a, netip.Addr.Compare); ours {
+	if _, yielding := r.yielding[a]; yielding {
+		i, _ := slices.BinarySearchFunc(r.sorted, a, netip.Addr.Compare)
 		r.sorted = slices.Delete(slices.Clone(r.sorted), i, i+1)
-		delete(r.answered, a)
-		r.schedule.End(a)
+		r.forget(a)
+	} else if _, answered := r.answered[a]; answered {
+		r.claimed[a] = now
 	}
-}
-
-// yield makes the responder give up an address as soon as another station claims it.
-func (r *Responder) yield() {
-	r.link.Yield()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.yielding = true
 }
 
 // claim sends gratuitous frames when they are due.

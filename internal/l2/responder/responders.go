@@ -98,14 +98,16 @@ func (r *Responders) Listen(places []Place) (open []string, err error) {
 }
 
 // Sync makes the protocol's addresses among the entries answered, each on the interfaces that it wants as far as there is
-// a socket, and nothing else. Once it returns, no frame leaves for an address that is not wanted. It returns what is
-// really answered, also where an error says on which interfaces requests may not arrive.
+// a socket, and nothing else but what is yielded, until another station claims it on the interface. Once it returns, no frame
+// leaves for an address that is not wanted. It returns what is really answered, also where an error says on which interfaces
+// requests may not arrive.
 func (r *Responders) Sync(entries []l2.Entry) ([]l2.Entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	for name, x := range r.running {
-		x.Set(l2.Addresses(entries, name, r.IPv4), now)
+		answered, yielding := l2.Addresses(entries, name, r.IPv4)
+		x.Set(answered, yielding, now)
 	}
 	var errs []error
 	for name, x := range r.running { // apart from the above because it may take a second, and claims do not need it
@@ -140,15 +142,6 @@ func (r *Responders) Reclaim() {
 	now := time.Now()
 	for _, x := range r.running {
 		x.reclaim(now)
-	}
-}
-
-// Yield makes an address be given up on an interface as soon as another station claims it there.
-func (r *Responders) Yield() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, x := range r.running {
-		x.yield()
 	}
 }
 
