@@ -71,7 +71,6 @@ func (r *Responder) Set(desired, yielding []netip.Addr, now time.Time) {
 			begin = append(begin, a)
 		}
 	}
-	r.sorted = desired
 	for _, a := range end {
 		if contains(yielding, a) && now.Sub(r.claimed[a]) > recent {
 			r.yielding[a] = struct{}{}
@@ -80,14 +79,14 @@ func (r *Responder) Set(desired, yielding []netip.Addr, now time.Time) {
 		}
 		r.forget(a)
 	}
-	if len(r.yielding) > 0 {
-		r.sorted = slices.Concat(desired, slices.Collect(maps.Keys(r.yielding)))
-		slices.SortFunc(r.sorted, netip.Addr.Compare)
-		r.sorted = slices.Compact(r.sorted)
-	}
 	for _, a := range begin {
 		r.answered[a] = struct{}{}
 		r.begin(a, now)
+	}
+	r.sorted = desired
+	if len(r.yielding) > 0 {
+		r.sorted = slices.AppendSeq(slices.Clone(desired), maps.Keys(r.yielding))
+		slices.SortFunc(r.sorted, netip.Addr.Compare)
 	}
 	if len(begin) > 0 {
 		signal(r.wake)
