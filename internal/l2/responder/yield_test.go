@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"metallb.io/operator/internal/l2"
 )
 
 // silent is a link on which whatever is received is another station's claim to the address that it consists of.
