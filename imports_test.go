@@ -31,7 +31,7 @@ var rules = map[string]rule{
 	"internal/ipam":         {mayNot: slices.Concat(stdIO, kube, linux)},
 	"internal/election":     {mayNot: slices.Concat(stdIO, kube, linux)},
 	"internal/l2":           {mayNot: slices.Concat(stdIO, kube, linux)},
-	"internal/l2/responder": {may: []string{module + "internal/l2", "golang.org/x/sys"}, mayNot: slices.Concat(kube, linux)},
+	"internal/l2/responder": {may: []string{module + "internal/l2", "golang.org/x"}, mayNot: slices.Concat(kube, linux)},
 	"internal/l2/arp":       {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: append([]string{module + "internal/l2/ndp"}, kube...)},
 	"internal/l2/ndp":       {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: append([]string{module + "internal/l2/arp"}, kube...)},
 	"internal/l2/l2test":    {may: []string{"golang.org/x/sys"}, mayNot: kube},

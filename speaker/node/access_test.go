@@ -100,10 +100,10 @@ type mortalARP struct {
 	broken  *atomic.Int32
 }
 
-func (m mortalARP) Sync(entries []l2.Entry) []l2.Entry {
+func (m mortalARP) Sync(entries []l2.Entry) ([]l2.Entry, error) {
 	if m.broken.Load() > 0 {
-		m.ARP.Sync(nil)
-		return entries
+		_, err := m.ARP.Sync(nil)
+		return entries, err
 	}
 	return m.ARP.Sync(entries)
 }

@@ -55,7 +55,7 @@ type Network interface {
 // ARP answers for IPv4 addresses on the LAN, as package arp does.
 type ARP interface {
 	Listen([]l2.Interface) (open []string, err error)
-	Sync([]l2.Entry) []l2.Entry
+	Sync([]l2.Entry) ([]l2.Entry, error)
 	responders
 }
 

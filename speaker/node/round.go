@@ -43,7 +43,7 @@ func (n *Node) round(ctx context.Context) error {
 	if len(unclaimed) > 0 {
 		n.Log.Warn("addresses that are another node's now have not been claimed by it", "addresses", len(unclaimed), "first", unclaimed[0].Address)
 	}
-	ndpErr := n.sync(network.Interfaces, append(desired.Entries(), yields...), asked(desired.Checks)...)
+	syncErr := n.sync(network.Interfaces, append(desired.Entries(), yields...), asked(desired.Checks)...)
 	if view.Healed != n.healed {
 		n.healed = view.Healed
 		n.ARP.Reclaim()
@@ -54,17 +54,17 @@ func (n *Node) round(ctx context.Context) error {
 	n.warn(desired, view)
 
 	n.setReady(readiness(view.Joined, len(network.Interfaces), len(open), listenErr, configErr))
-	err := errors.Join(configErr, listenErr, ndpErr)
+	err := errors.Join(configErr, listenErr, syncErr)
 	n.complain(err)
 	return err
 }
 
 // sync has the responders answer for the entries, and keeps what of it runs.
 func (n *Node) sync(interfaces []l2.Interface, entries []l2.Entry, also ...string) error {
-	running := n.ARP.Sync(entries)
-	running6, err := n.NDP.Sync(interfaces, entries, also...)
+	running, arpErr := n.ARP.Sync(entries)
+	running6, ndpErr := n.NDP.Sync(interfaces, entries, also...)
 	n.running = slices.Concat(running, running6)
-	return err
+	return errors.Join(arpErr, ndpErr)
 }
 
 // claims are the members with what they tell of themselves.

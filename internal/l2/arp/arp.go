@@ -62,11 +62,9 @@ func (r *Responders) Listen(interfaces []l2.Interface) (open []string, err error
 // nothing else. An address that is new on an interface, or whose interface is new, is claimed by gratuitous ARP; one that is
 // yielded is silent from such a claim of another station on. Once Sync returns, no frame leaves for an address that is not wanted. A second Sync with the same entries does nothing.
 //
-// It returns what is really answered, with the interfaces by name.
-func (r *Responders) Sync(entries []l2.Entry) []l2.Entry {
-	running, _ := r.all.Sync(entries) // the error would be that of link.Join
-	return running
-}
+// It returns what is really answered, with the interfaces by name, also where an error says on which interfaces requests may
+// not arrive.
+func (r *Responders) Sync(entries []l2.Entry) ([]l2.Entry, error) { return r.all.Sync(entries) }
 
 // Running returns what is answered, with the interfaces by name.
 func (r *Responders) Running() []l2.Entry { return r.all.Running() }

@@ -1,9 +1,14 @@
 package arp
 
 import (
+	"slices"
+
 	"github.com/mdlayher/arp"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"metallb.io/operator/internal/l2"
+	"metallb.io/operator/internal/l2/responder"
 )
 
 // Offsets in an Ethernet frame that carries ARP for IPv4 (RFC 826).
@@ -15,12 +20,14 @@ const (
 	frameLength     = 14 + 28
 )
 
-// filter keeps what is neither an ARP request nor a reply, by which another station may claim an address, out of the process:
-// everything but the Ethernet and IPv4 form, frames for another station (which promiscuous mode lets in), and tagged frames
-// (a VLAN is an interface of its own).
-func filter() ([]bpf.RawInstruction, error) {
-	const drop = 0
-	return bpf.Assemble([]bpf.Instruction{
+// filter keeps what is neither an ARP request nor a reply, by which another station may claim an address, about one of the
+// ranges out of the process: everything but the Ethernet and IPv4 form, frames for another station (which promiscuous mode
+// lets in), tagged frames (a VLAN is an interface of its own), and what the other stations of the LAN ask each other. About an
+// address is also what comes from it: whoever sends from one of ours holds it too (RFC 5227 section 2.4). A reply to this
+// station alone, to what it asked, is let in whatever it is about.
+func filter(ranges []l2.Range) ([]bpf.RawInstruction, error) {
+	drop := bpf.RetConstant{Val: 0}
+	return bpf.Assemble(slices.Concat([]bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType}, // PACKET_HOST 0, PACKET_BROADCAST 1
 		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_BROADCAST, SkipTrue: 9},
 		bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
@@ -32,7 +39,7 @@ func filter() ([]bpf.RawInstruction, error) {
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(arp.OperationReply), SkipTrue: 2},
 		bpf.LoadAbsolute{Off: 14, Size: 2}, // hardware type: Ethernet
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 1, SkipTrue: 1},
-		bpf.RetConstant{Val: drop},
-		bpf.RetConstant{Val: 0xffff},
-	})
+		drop,
+	}, responder.ToUs(bpf.LoadAbsolute{Off: offsetOperation, Size: 2}, uint32(arp.OperationReply)),
+		responder.Within(offsetTargetIP, ranges), responder.Within(offsetSenderIP, ranges), []bpf.Instruction{drop}))
 }

@@ -15,9 +15,9 @@ import (
 
 type conn = responder.Conn
 
-// listen opens a packet socket for ARP on an interface.
+// listen opens a packet socket for ARP on an interface. It lets nothing in before Admit is called.
 func listen(ifi l2.Interface) (conn, error) {
-	f, err := filter()
+	f, err := filter(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +63,15 @@ func (l *link) Station(frame []byte) (mac [6]byte, ok bool) { return stationOf(f
 func (l *link) Question(a netip.Addr) ([]byte, error) { return probe(a, l.HardwareAddr()) }
 
 func (l *link) Claim(a netip.Addr) ([][]byte, error) { return gratuitous(a, l.HardwareAddr()) }
+
+// Admit replaces the socket's filter. The kernel does that at once; what has been let in by the one before is read all the same.
+func (l *link) Admit(addresses []l2.Range) error {
+	f, err := filter(addresses)
+	if err != nil {
+		return err
+	}
+	return l.SetBPF(f)
+}
 
 // Join has nothing to do: requests are broadcast.
 func (l *link) Join([]netip.Addr) error { return nil }

@@ -2,7 +2,10 @@ package arp
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"regexp"
@@ -16,6 +19,7 @@ import (
 
 	"metallb.io/operator/internal/l2"
 	"metallb.io/operator/internal/l2/l2test"
+	"metallb.io/operator/internal/l2/responder"
 )
 
 func TestMain(m *testing.M) {
@@ -56,7 +60,9 @@ func syncOK(t *testing.T, r *Responders, interfaces []l2.Interface, e []l2.Entry
 	if _, err := r.Listen(interfaces); err != nil {
 		t.Fatal(err)
 	}
-	r.Sync(e)
+	if _, err := r.Sync(e); err != nil {
+		t.Fatal(err)
+	}
 }
 
 var fromMAC = regexp.MustCompile(`\[([0-9A-F:]{17})\]\s+([0-9.]+)ms`)
@@ -275,6 +281,91 @@ func TestTheFilterKeepsForeignFramesOut(t *testing.T) {
 	if got := m.all(); got[0] != before[0]+1 {
 		t.Errorf("%d requests counted, want 1", got[0]-before[0])
 	}
+}
+
+// counted counts what the filter lets into the process.
+type counted struct {
+	conn
+	reads chan []byte
+}
+
+func (c counted) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, a, err := c.conn.ReadFrom(b)
+	if err == nil {
+		c.reads <- append([]byte(nil), b[:n]...)
+	}
+	return n, a, err
+}
+
+func TestTheFilterKeepsQuestionsForOthersOut(t *testing.T) {
+	h, r := lan(t)
+	us := []l2.Interface{ifi(t, "lan0")}
+	reads := make(chan []byte, 100)
+	r.open = func(i l2.Interface) (conn, error) {
+		c, err := listen(i)
+		return counted{c, reads}, err
+	}
+	send := rawClient(t, h)
+	about := func(sender, target string) []byte {
+		s, a := netip.MustParseAddr(sender).As4(), netip.MustParseAddr(target).As4()
+		return bytesOf(t, question[:len(question)-len("c0000263 000000000000 c000020a")]+hex.EncodeToString(s[:])+"000000000000"+hex.EncodeToString(a[:])+padding)
+	}
+	var many []string // in more ranges than the filter has room for, and a wide gap
+	for i := range 2 * responder.MaxRanges {
+		many = append(many, fmt.Sprintf("192.0.2.%d", 100+2*i), fmt.Sprintf("203.0.113.%d", 100+2*i))
+	}
+	const outside = "198.51.100.99"
+	for _, c := range []struct {
+		answered []string
+		in, out  []string
+	}{
+		{[]string{"192.0.2.10"}, []string{"192.0.2.10"}, []string{"192.0.2.9", "192.0.2.11", "0.0.0.0", "255.255.255.255"}},
+		{[]string{"192.0.2.10", "192.0.2.20"}, []string{"192.0.2.10", "192.0.2.20"}, []string{"192.0.2.11", "192.0.2.19"}},
+		{[]string{"192.0.2.20"}, []string{"192.0.2.20"}, []string{"192.0.2.10"}},
+		{many, many, []string{"192.0.2.99", "198.51.100.1", "203.0.113.99", "203.0.113.163"}},
+		{[]string{"0.0.0.1", "255.255.255.254"}, []string{"0.0.0.1", "255.255.255.254"}, []string{"0.0.0.0", "0.0.0.2", "255.255.255.253", "255.255.255.255"}},
+	} {
+		syncOK(t, r, us, entries(c.answered...))
+		for _, a := range c.out {
+			send(about(outside, a))
+			send(about(a, outside))
+		}
+		for _, a := range c.in {
+			for name, f := range map[string][]byte{"to": about(outside, a), "from": about(a, outside)} {
+				send(f)
+				select {
+				case got := <-reads:
+					if !bytes.Equal(got, f) {
+						t.Fatalf("answering %v: let in %x, want what goes %s %s", c.answered, got, name, a)
+					}
+				case <-time.After(5 * time.Second):
+					t.Fatalf("answering %v: what goes %s %s is kept out", c.answered, name, a)
+				}
+			}
+		}
+	}
+	syncOK(t, r, us, nil)
+	send(about(outside, "192.0.2.10"))
+	syncOK(t, r, us, entries("192.0.2.11"))
+	send(about(outside, "192.0.2.11"))
+	if got := <-reads; !bytes.Equal(got, about(outside, "192.0.2.11")) {
+		t.Errorf("answering nothing: let in %x", got)
+	}
+}
+
+func TestNoQuestionIsLostWhileTheFilterChanges(t *testing.T) {
+	h, r := lan(t)
+	us := []l2.Interface{ifi(t, "lan0")}
+	var m count
+	r.all.Meter = &m
+	syncOK(t, r, us, entries("192.0.2.10"))
+	send := rawClient(t, h)
+	const rounds = 300
+	for i := range rounds {
+		send(bytesOf(t, question+padding)) // is dealt with meanwhile
+		syncOK(t, r, us, entries("192.0.2.10", fmt.Sprintf("192.0.2.%d", 20+i%200)))
+	}
+	l2test.Eventually(t, 10*time.Second, "every question is answered", func() bool { return m.all()[1] == rounds })
 }
 
 func TestASocketNeedsTheCapabilityNetRawAndNoOther(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"metallb.io/operator/internal/l2"
@@ -57,6 +58,8 @@ func (w *wire) WriteTo(b []byte, _ net.Addr) (int, error) {
 	w.out <- append([]byte(nil), b...)
 	return len(b), nil
 }
+
+func (w *wire) SetBPF([]bpf.RawInstruction) error { return nil }
 
 func (w *wire) Close() error {
 	w.once.Do(func() { close(w.closed) })
@@ -149,7 +152,9 @@ func TestServe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, m := newWire(), &count{}
 			r := responder.NewResponder(responder.Place{Interface: eth0}, &link{eth0, w}, responder.Protocol{Meter: m, Log: quiet})
-			r.Set([]netip.Addr{ourIP}, nil, time.Now())
+			if err := r.Set([]netip.Addr{ourIP}, nil, time.Now()); err != nil {
+				t.Fatal(err)
+			}
 			r.Serve(bytesOf(t, c.frame))
 			var got []byte
 			select {
@@ -213,7 +218,10 @@ func TestSync(t *testing.T) {
 		if _, err := r.Listen(interfaces); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-		got := r.Sync(wanted)
+		got, err := r.Sync(wanted)
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
 		if d := cmp.Diff(running, got, addrEqual); d != "" {
 			t.Errorf("%s: running: %s", what, d)
 		}
@@ -275,8 +283,8 @@ func TestAnInterfaceThatCannotBeOpenedLeavesTheOthers(t *testing.T) {
 	if d := cmp.Diff([]string{"eth0"}, open); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff(entries("192.0.2.1@eth0"), r.Sync(entries("192.0.2.1")), addrEqual); d != "" {
-		t.Error(d)
+	if running, err := r.Sync(entries("192.0.2.1")); err != nil || !cmp.Equal(entries("192.0.2.1@eth0"), running, addrEqual) {
+		t.Errorf("running %v, %v", running, err)
 	}
 	delete(w.refuse, "eth1")
 	syncOK(t, r, []l2.Interface{eth0, eth1}, entries("192.0.2.1"))
@@ -363,7 +371,9 @@ func BenchmarkServe(b *testing.B) {
 			for a := netip.MustParseAddr("10.0.0.0"); len(answered) < n-1; a = a.Next() {
 				answered = append(answered, a)
 			}
-			r.Set(append(answered, ourIP), nil, time.Now())
+			if err := r.Set(append(answered, ourIP), nil, time.Now()); err != nil {
+				b.Fatal(err)
+			}
 			f, _ := hex.DecodeString(strings.ReplaceAll(question, " ", ""))
 			for b.Loop() {
 				r.Serve(f)

@@ -1,19 +1,25 @@
 package ndp
 
 import (
+	"slices"
+
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"metallb.io/operator/internal/l2"
 	"metallb.io/operator/internal/l2/responder"
 )
 
-// filter keeps what is neither a neighbour solicitation nor an advertisement, by which another station claims an address, out
-// of the process: also what a router has passed on (its hop limit is not 255), frames for another station (which promiscuous
-// mode lets in) and tagged frames (a VLAN is an interface of its own). Extension headers are not looked behind: nobody sends
-// them here, and fragments must not be believed (RFC 6980). All that IPv6 brings to the interface passes here, so the most
-// telling look comes first.
-func filter() ([]bpf.RawInstruction, error) {
-	return bpf.Assemble([]bpf.Instruction{
+// filter keeps what is neither a neighbour solicitation nor an advertisement, by which another station claims an address, about
+// one of the ranges out of the process: also what a router has passed on (its hop limit is not 255), frames for another station
+// (which promiscuous mode lets in) and tagged frames (a VLAN is an interface of its own). Extension headers are not looked behind:
+// nobody sends them here, and fragments must not be believed (RFC 6980). All that IPv6 brings to the interface passes here, so
+// the most telling look comes first. What others solicit passes too where the network card does not tell one group from another, as
+// when there are more groups than it has room for. About an address is also what comes from it; an advertisement to this
+// station alone, which asked, is let in whatever it is about.
+func filter(ranges []l2.Range) ([]bpf.RawInstruction, error) {
+	drop := bpf.RetConstant{Val: 0}
+	return bpf.Assemble(slices.Concat([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: offsetNextHeader, Size: 2}, // and the hop limit behind it
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocolICMPv6<<8 | hopLimit, SkipTrue: 9},
 		bpf.LoadAbsolute{Off: offsetICMP, Size: 2}, // type, and code 0
@@ -25,7 +31,7 @@ func filter() ([]bpf.RawInstruction, error) {
 		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_MULTICAST, SkipTrue: 2},
 		bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
-		bpf.RetConstant{Val: 0},
-		bpf.RetConstant{Val: responder.MaxFrame},
-	})
+		drop,
+	}, responder.ToUs(bpf.LoadAbsolute{Off: offsetICMP, Size: 1}, typeAdvertisement),
+		responder.Within(offsetTarget+12, ranges), responder.Within(offsetSource+12, ranges), []bpf.Instruction{drop}))
 }

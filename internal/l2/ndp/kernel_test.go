@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"golang.org/x/net/bpf"
+
 	"metallb.io/operator/internal/l2"
 )
 
@@ -50,6 +52,8 @@ func (w *wire) WriteTo(b []byte, _ net.Addr) (int, error) {
 	w.out <- append([]byte(nil), b...)
 	return len(b), nil
 }
+
+func (w *wire) SetBPF([]bpf.RawInstruction) error { return nil }
 
 func (w *wire) Close() error {
 	w.once.Do(func() { close(w.closed) })

@@ -16,9 +16,10 @@ import (
 
 type conn = responder.Conn
 
-// listen opens a packet socket for neighbour solicitations and advertisements on an interface.
+// listen opens a packet socket for neighbour solicitations and advertisements on an interface. It lets nothing in before
+// Admit is called.
 func listen(ifi l2.Interface) (conn, error) {
-	f, err := filter()
+	f, err := filter(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +69,15 @@ func (l *link) Station(frame []byte) (mac [6]byte, ok bool) {
 func (l *link) Question(a netip.Addr) ([]byte, error) { return solicitation(a, l.place), nil }
 
 func (l *link) Claim(a netip.Addr) ([][]byte, error) { return [][]byte{unsolicited(a, l.place)}, nil }
+
+// Admit replaces the socket's filter. The kernel does that at once; what has been let in by the one before is read all the same.
+func (l *link) Admit(addresses []l2.Range) error {
+	f, err := filter(addresses)
+	if err != nil {
+		return err
+	}
+	return l.SetBPF(f)
+}
 
 // Join makes the interface a member of the addresses' solicited-node groups. An address whose group cannot be joined is
 // answered all the same, to those who ask by unicast at least.

@@ -174,7 +174,9 @@ func TestServe(t *testing.T) {
 			}
 			w, m := newWire(), &count{}
 			r := responder.NewResponder(here, &link{place: here, conn: w}, responder.Protocol{Meter: m, Log: quiet})
-			r.Set([]netip.Addr{ourIP}, nil, time.Now())
+			if err := r.Set([]netip.Addr{ourIP}, nil, time.Now()); err != nil {
+				t.Fatal(err)
+			}
 			r.Serve(f)
 			var want []byte
 			var counted [3]int

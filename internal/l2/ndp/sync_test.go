@@ -224,7 +224,9 @@ func BenchmarkServe(b *testing.B) {
 			for a := netip.MustParseAddr("2001:db8:1::"); len(answered) < n; a = a.Next() {
 				answered = append(answered, a)
 			}
-			r.Set(answered, nil, time.Now())
+			if err := r.Set(answered, nil, time.Now()); err != nil {
+				b.Fatal(err)
+			}
 			f := asked().bytes(b)
 			for b.Loop() {
 				r.Serve(f)

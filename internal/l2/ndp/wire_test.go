@@ -234,6 +234,7 @@ func TestTheFilterKeepsForeignFramesOut(t *testing.T) {
 		"another code":            asked().with(func(p *packetOf) { p.code = 1 }).bytes(t),
 		"a router's solicitation": asked().with(func(p *packetOf) { p.kind = 133 }).bytes(t),
 		"behind another header":   asked().with(func(p *packetOf) { p.next = 0 }).bytes(t),
+		"for another address":     asked().with(func(p *packetOf) { p.target = "2001:db8::1:10" }).bytes(t),
 	}
 	claim := toldAll().with(func(p *packetOf) { p.from, p.options = "02:00:00:00:00:77", "0201020000000077" }).bytes(t)
 	good := asked().with(func(p *packetOf) { p.options = "0101020000000098" }).bytes(t)

@@ -6,7 +6,10 @@ import (
 	"net/netip"
 	"syscall"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"metallb.io/operator/internal/l2"
 )
 
 // MaxFrame is what is read of a frame, in octets; of a longer one, for which there is no use, the rest is lost.
@@ -16,6 +19,7 @@ const MaxFrame = 2048
 type Conn interface {
 	ReadFrom(b []byte) (n int, from net.Addr, err error)
 	WriteTo(b []byte, to net.Addr) (n int, err error)
+	SetBPF(filter []bpf.RawInstruction) error
 	Close() error
 }
 
@@ -41,8 +45,11 @@ type Link interface {
 	// Claim returns the gratuitous frames of one round.
 	Claim(address netip.Addr) ([][]byte, error)
 
-	// Join sees to it that requests for these addresses, sorted, arrive. An error says what is missing; the next call tries
-	// again. It is not called at the same time as Close.
+	// Admit lets frames about these addresses into the process, and keeps others out. It is not called at the same time as
+	// any of those below.
+	Admit(addresses []l2.Range) error
+	// Join sees to it that the network brings requests for these addresses, sorted. An error says what is missing; the next
+	// call tries again. It is not called at the same time as Close.
 	Join(addresses []netip.Addr) error
 }
 

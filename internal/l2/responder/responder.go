@@ -3,6 +3,7 @@ package responder
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -32,6 +33,7 @@ type Responder struct {
 	schedule l2.Schedule
 	yielding map[netip.Addr]struct{}  // of answered: those that end when another station claims them
 	claimed  map[netip.Addr]time.Time // of answered: when another station did, since this one began
+	admitted []netip.Addr             // by the socket's filter
 	dead     bool
 	asked    map[netip.Addr]time.Time // addresses that were asked for, and when
 
@@ -61,8 +63,9 @@ func (r *Responder) start(failed, sighted func()) {
 }
 
 // Set makes the responder answer for the desired addresses, go on answering for the yielding ones as far as it does until
-// another station claims them, and answer for no other. Both are sorted.
-func (r *Responder) Set(desired, yielding []netip.Addr, now time.Time) {
+// another station claims them, and answer for no other. Both are sorted. After an error requests for some of them may not
+// arrive, and the next call tries again.
+func (r *Responder) Set(desired, yielding []netip.Addr, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	begin, end := l2.Diff(r.sorted, desired)
@@ -91,6 +94,20 @@ func (r *Responder) Set(desired, yielding []netip.Addr, now time.Time) {
 	if len(begin) > 0 {
 		signal(r.wake)
 	}
+	return r.admit()
+}
+
+// admit lets in frames about what is answered. mu is held, so that no claim leaves before: who hears it may ask at once.
+func (r *Responder) admit() error {
+	if slices.Equal(r.sorted, r.admitted) {
+		return nil
+	}
+	if err := r.link.Admit(l2.Cover(r.sorted, MaxRanges)); err != nil {
+		r.admitted = nil
+		return fmt.Errorf("cannot let in frames about %d addresses: %w", len(r.sorted), err)
+	}
+	r.admitted = r.sorted
+	return nil
 }
 
 func contains(sorted []netip.Addr, a netip.Addr) bool {

@@ -20,7 +20,7 @@ import (
 // Place is where a responder works; where one of its parts changes another responder is needed.
 type Place struct {
 	l2.Interface
-	Source netip.Addr // of what is sent, where the protocol has it
+	Source netip.Addr // an address of the interface, where the protocol needs one
 }
 
 // Protocol is what sets the responders of one protocol apart.
@@ -105,11 +105,13 @@ func (r *Responders) Sync(entries []l2.Entry) ([]l2.Entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
+	var errs []error
 	for name, x := range r.running {
 		answered, yielding := l2.Addresses(entries, name, r.IPv4)
-		x.Set(answered, yielding, now)
+		if err := x.Set(answered, yielding, now); err != nil {
+			errs = append(errs, fmt.Errorf("interface %s: %w", name, err))
+		}
 	}
-	var errs []error
 	for name, x := range r.running { // apart from the above because it may take a second, and claims do not need it
 		if addresses, alive := x.running(); alive {
 			if err := x.link.Join(addresses); err != nil {

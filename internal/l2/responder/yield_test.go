@@ -16,6 +16,7 @@ import (
 type silent struct{ Link }
 
 func (silent) ReadFrom([]byte) (int, net.Addr, error)      { return 0, nil, errors.New("nothing is read") }
+func (silent) Admit([]l2.Range) error                      { return nil }
 func (silent) Close() error                                { return nil }
 func (silent) Answer([]byte) ([]byte, bool, error)         { return nil, true, nil }
 func (silent) Target(frame []byte) (a netip.Addr, ok bool) { return netip.AddrFromSlice(frame) }
