@@ -156,13 +156,11 @@ func linkLayer(options []byte, kind byte) (mac [6]byte, given, ok bool) {
 
 // answer is the advertisement that a solicitation gets (RFC 4861 section 7.2.4): to the station that asked, and to all
 // where it has no address yet, which is how a duplicate is refused (RFC 4862 section 5.4.3). The flag Override is set
-// because the address is ours and not only forwarded by us, so that no other station's answer from before outlives it. It
-// comes from the address itself, as Linux answers for its own: ndisc6 believes no link-local source for another address.
+// because the address is ours and not only forwarded by us, so that no other station's answer from before outlives it.
 func answer(m message, at place) []byte {
 	if m.source.IsUnspecified() {
 		return unsolicited(m.target, at)
 	}
-	at.Source = m.target
 	return advertisement(m.target, at, m.mac, m.source, flagSolicited|flagOverride)
 }
 
@@ -174,8 +172,10 @@ func unsolicited(address netip.Addr, at place) []byte {
 }
 
 // advertisement makes the frame of a neighbour advertisement (RFC 4861 section 4.4). We are no router, and an address for
-// a Service never is one's.
+// a Service never is one's. It comes from the address itself, as Linux does it for its own: ndisc6 does not believe what a
+// link-local address says of another.
 func advertisement(target netip.Addr, at place, mac [6]byte, destination netip.Addr, flags byte) []byte {
+	at.Source = target
 	return marshal(typeAdvertisement, flags, optionTargetLinkLayer, target, at, mac, destination)
 }
 

@@ -23,8 +23,8 @@ import (
 // Responders are the NDP responders of a node, one per usable interface on which there is an IPv6 address to answer for:
 // unlike one for ARP, such a socket costs a little for every IPv6 packet that arrives.
 //
-// An interface is usable while it has a link-local address that has passed duplicate address detection. Advertisements
-// come from that address, and without it the kernel could not resolve whom to send replies to.
+// An interface is usable while it has a link-local address that has passed duplicate address detection: without it the
+// kernel could not resolve whom to send the replies of Services to.
 type Responders struct {
 	all *responder.Responders
 	log *slog.Logger

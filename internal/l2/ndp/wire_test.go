@@ -91,10 +91,6 @@ func TestTheClaimOnTheWire(t *testing.T) {
 	h, r, _ := lan(t, "tcpdump")
 	seen := watchWire(t, h)
 	us := ifi(t, "lan0")
-	from, err := linkLocal(us)
-	if err != nil {
-		t.Fatal(err)
-	}
 	start := time.Now()
 	syncOK(t, r, []l2.Interface{us}, entries("2001:db8::10"))
 	for i, due := range l2.Claim[:4] {
@@ -111,7 +107,7 @@ func TestTheClaimOnTheWire(t *testing.T) {
 		if after := time.UnixMicro(int64(sec * 1e6)).Sub(start.Truncate(time.Microsecond)); after < due-5*time.Millisecond || after > due+300*time.Millisecond {
 			t.Errorf("round %d after %v, due after %v", i, after, due)
 		}
-		expect(t, line, us.HardwareAddr().String()+" > 33:33:00:00:00:01", "hlim 255", from.String()+" > ff02::1:", "[icmp6 sum ok]",
+		expect(t, line, us.HardwareAddr().String()+" > 33:33:00:00:00:01", "hlim 255", "2001:db8::10 > ff02::1:", "[icmp6 sum ok]",
 			"neighbor advertisement", "length 32", "tgt is 2001:db8::10", "Flags [override]",
 			"destination link-address option (2), length 8 (1): "+us.HardwareAddr().String())
 	}
@@ -185,14 +181,10 @@ func TestAnswersOnTheWire(t *testing.T) {
 		"a probe for duplicates": {func(p *packetOf) { p.source, p.options = "::", "" },
 			[]string{"> 33:33:00:00:00:01,", "> ff02::1:", "Flags [override]"}},
 	} {
-		start := time.Now()
 		send(asked().with(c.ask).bytes(t))
 		line := <-seen
 		for !strings.Contains(line, "neighbor advertisement") {
 			line = <-seen // our own solicitation
-		}
-		if time.Since(start) > 100*time.Millisecond {
-			t.Errorf("%s: answered after %v", name, time.Since(start))
 		}
 		expect(t, name+": "+line, append(c.want, "[icmp6 sum ok]", "hlim 255", "tgt is 2001:db8::10",
 			"destination link-address option (2), length 8 (1): "+us.HardwareAddr().String())...)
