@@ -173,7 +173,7 @@ olm-test: lab-build olm-build image ## The test with the real OLM alone
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 15m ./olm
 packages: lab ## Debian packages that the lab and the build need, the missing ones only
 	@missing="$$($(LAB) packages -missing -routers)"; \
-	for p in buildah:buildah gcc:gcc arping:iputils-arping tcpdump:tcpdump; do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
+	for p in buildah:buildah gcc:gcc arping:iputils-arping ndisc6:ndisc6 tcpdump:tcpdump tshark:tshark; do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
 	[ -z "$${missing// /}" ] || { command -v apt-get >/dev/null || { echo "install these first (Debian's names):" $$missing; exit 1; }; \
 	  echo "installing" $$missing; $(SUDO) apt-get update -qq; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 

@@ -90,27 +90,7 @@ func TestTheKernelResolvesOurAddressAndNoOther(t *testing.T) {
 	if mac, _ := arping(h, "", "192.0.2.11"); mac != "" {
 		t.Errorf("%s answered for an address that is not ours", mac)
 	}
-
-	h.IP(t, "neigh flush dev eth0")
-	if _, err := h.Run("arping -q -c 1 -w 1 -D -I eth0 192.0.2.10"); err {
-		t.Error("arping -D, the probe of RFC 5227, found the address free")
-	}
-	if _, ok := h.Run("arping -q -c 1 -w 1 -D -I eth0 192.0.2.12"); !ok {
-		t.Error("arping -D found a free address taken")
-	}
-	// The kernel's own resolution: a datagram to the address, then the neighbour table.
-	h.Inside(t, func() error {
-		c, err := net.Dial("udp4", "192.0.2.10:9")
-		if err == nil {
-			_, err = c.Write([]byte("x"))
-			_ = c.Close()
-		}
-		return err
-	})
-	l2test.Eventually(t, time.Second, "the client's neighbour entry is ours", func() bool {
-		out, _ := h.Run("ip neigh show 192.0.2.10")
-		return strings.Contains(out, us.HardwareAddr().String())
-	})
+	resolves(t, h, "192.0.2.10", us)
 }
 
 func TestAWithdrawnAddressIsSilentAtOnce(t *testing.T) {

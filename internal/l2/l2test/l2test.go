@@ -4,6 +4,7 @@
 package l2test
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -47,9 +48,17 @@ func why() string {
 	if os.Geteuid() != 0 {
 		return "needs root to make network namespaces"
 	}
-	for _, tool := range []string{"ip", "nsenter"} {
+	return missing("ip", "nsenter")
+}
+
+// packages are Debian's names for commands that come in a package of another name.
+var packages = map[string]string{"ip": "iproute2", "bridge": "iproute2", "nsenter": "util-linux", "arping": "iputils-arping"}
+
+// missing says which of the commands is not there; empty when all are.
+func missing(tools ...string) string {
+	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
-			return "needs the command " + tool
+			return fmt.Sprintf("needs the command %s (Debian's package %s)", tool, cmp.Or(packages[tool], tool))
 		}
 	}
 	return ""
@@ -58,12 +67,7 @@ func why() string {
 // Require skips a test that cannot have a LAN, or fails it where CI=true. Tools are further commands that it needs.
 func Require(t testing.TB, tools ...string) {
 	t.Helper()
-	reason := why()
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil && reason == "" {
-			reason = "needs the command " + tool
-		}
-	}
+	reason := cmp.Or(why(), missing(tools...))
 	switch {
 	case reason == "" && os.Getenv(inside) == "":
 		t.Fatal("TestMain must call l2test.Main")

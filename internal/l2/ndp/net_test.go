@@ -273,6 +273,9 @@ func TestAnInterfaceMadeAnewAnswersAgain(t *testing.T) {
 	connect(t, h)
 	us := ifi(t, "lan0")
 	syncOK(t, r, []l2.Interface{us}, entries("2001:db8::10"))
+	if g := joined(t); len(g) != 1 {
+		t.Errorf("groups on the new interface: %v, want the address's", g)
+	}
 	if !resolves(t, h, "2001:db8::10", us.HardwareAddr()) {
 		t.Error("not answered")
 	}
