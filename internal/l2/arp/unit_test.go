@@ -37,6 +37,9 @@ type wire struct {
 	broken chan error
 	closed chan struct{}
 	once   sync.Once
+
+	filters int
+	refuse  error // a filter
 }
 
 func newWire() *wire {
@@ -59,7 +62,10 @@ func (w *wire) WriteTo(b []byte, _ net.Addr) (int, error) {
 	return len(b), nil
 }
 
-func (w *wire) SetBPF([]bpf.RawInstruction) error { return nil }
+func (w *wire) SetBPF([]bpf.RawInstruction) error {
+	w.filters++
+	return w.refuse
+}
 
 func (w *wire) Close() error {
 	w.once.Do(func() { close(w.closed) })
@@ -291,6 +297,32 @@ func TestAnInterfaceThatCannotBeOpenedLeavesTheOthers(t *testing.T) {
 	if d := cmp.Diff(entries("192.0.2.1@eth0,eth1"), r.Running(), addrEqual); d != "" {
 		t.Error(d)
 	}
+}
+
+func TestTheFilterFollowsTheAddresses(t *testing.T) {
+	r, w, _ := newResponders(t)
+	sync := func(what string, filters int, err error, addresses ...string) {
+		t.Helper()
+		running, got := r.Sync(entries(addresses...))
+		if !errors.Is(got, err) || (err != nil && !strings.Contains(got.Error(), "eth0")) {
+			t.Errorf("%s: error %v, want %v", what, got, err)
+		}
+		if len(running) != len(addresses) || w.last["eth0"].filters != filters {
+			t.Errorf("%s: %d addresses run after %d filters, want %d and %d", what, len(running), w.last["eth0"].filters, len(addresses), filters)
+		}
+	}
+	if _, err := r.Listen([]l2.Interface{eth0}); err != nil {
+		t.Fatal(err)
+	}
+	sync("no address needs no filter", 0, nil)
+	sync("the first one does", 1, nil, "192.0.2.1")
+	sync("the same again does not", 1, nil, "192.0.2.1")
+	w.last["eth0"].refuse = unix.ENOMEM
+	sync("one that is refused is reported", 2, unix.ENOMEM, "192.0.2.1", "192.0.2.2")
+	sync("and tried again", 3, unix.ENOMEM, "192.0.2.1", "192.0.2.2")
+	w.last["eth0"].refuse = nil
+	sync("until it is taken", 4, nil, "192.0.2.1", "192.0.2.2")
+	sync("and then no more", 4, nil, "192.0.2.1", "192.0.2.2")
 }
 
 func TestASocketThatDiesIsReportedAndReplaced(t *testing.T) {
