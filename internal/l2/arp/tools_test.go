@@ -19,7 +19,7 @@ const (
 	addressTaken = 1
 )
 
-func probe(t *testing.T, h *l2test.Host, address string) int {
+func probed(t *testing.T, h *l2test.Host, address string) int {
 	t.Helper()
 	err := h.Command("arping", "-q", "-D", "-c", "1", "-w", "2", "-I", "eth0", address).Run()
 	var exit *exec.ExitError
@@ -35,10 +35,10 @@ func probe(t *testing.T, h *l2test.Host, address string) int {
 func TestAProbeForDuplicatesFindsOurAddressTaken(t *testing.T) {
 	h, r := lan(t, "arping")
 	syncOK(t, r, []l2.Interface{ifi(t, "lan0")}, entries("192.0.2.10"))
-	if got := probe(t, h, "192.0.2.10"); got != addressTaken {
+	if got := probed(t, h, "192.0.2.10"); got != addressTaken {
 		t.Errorf("arping -D of our address ended with %d, want %d", got, addressTaken)
 	}
-	if got := probe(t, h, "192.0.2.12"); got != addressFree {
+	if got := probed(t, h, "192.0.2.12"); got != addressFree {
 		t.Errorf("arping -D of a free address ended with %d, want %d", got, addressFree)
 	}
 }
@@ -101,7 +101,7 @@ func TestTsharkFindsNothingWrong(t *testing.T) {
 	stop := h.Capture(t, "eth0")
 	syncOK(t, r, []l2.Interface{us}, entries("192.0.2.10", "192.0.2.11"))
 	resolves(t, h, "192.0.2.10", us) // by broadcast
-	probe(t, h, "192.0.2.11")
+	probed(t, h, "192.0.2.11")
 	h.IP(t, "neigh replace 192.0.2.11 lladdr "+us.HardwareAddr().String()+" nud probe dev eth0") // by unicast
 	l2test.Eventually(t, 10*time.Second, "the entry is confirmed", func() bool {
 		return strings.Contains(neighbour(h, "192.0.2.11"), "REACHABLE")

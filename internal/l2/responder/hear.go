@@ -61,12 +61,13 @@ func (r *Responder) ask(a netip.Addr, now time.Time) error {
 	return r.send(frame)
 }
 
-// reclaimOne begins the claims of one address anew, if it is answered here.
+// reclaimOne begins the claims of one address anew, if it is answered here and not yielded.
 func (r *Responder) reclaimOne(a netip.Addr, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ours := r.answered[a]; ours {
-		r.schedule.Begin(a, now)
+	_, ours := r.answered[a]
+	if _, yielding := r.yielding[a]; ours && !yielding {
+		r.begin(a, now)
 		signal(r.wake)
 	}
 }
