@@ -62,6 +62,7 @@ var rules = map[string]rule{
 	"internal/obs":               {may: []string{"github.com/prometheus/client_golang", "github.com/go-logr"}, mayNot: slices.Concat(kube, linux)},
 	"controllers/storageversion": {may: append([]string{"github.com/go-logr"}, kube...), mayNot: append([]string{module + "api"}, linux...)},
 	"speaker/heartbeat":          {may: []string{module + "internal/bfd", "golang.org/x"}, mayNot: kube},
+	"speaker/kubeproxy":          {mayNot: slices.Concat(kube, linux)},
 	"speaker/members":            {may: []string{"github.com/hashicorp/memberlist", "golang.org/x"}, mayNot: kube},
 }
 

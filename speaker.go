@@ -34,6 +34,7 @@ import (
 	"metallb.io/operator/internal/l2/ndp"
 	"metallb.io/operator/internal/lbservice"
 	"metallb.io/operator/speaker/heartbeat"
+	"metallb.io/operator/speaker/kubeproxy"
 	"metallb.io/operator/speaker/members"
 	"metallb.io/operator/speaker/node"
 )
@@ -49,6 +50,7 @@ type speakerFlags struct {
 	metrics                               metricsFlags
 	timing                                members.Timing
 	heartbeat                             time.Duration
+	kubeProxy, kubeProxyURL               string
 }
 
 func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger) error {
@@ -74,6 +76,8 @@ func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger
 	fs.DurationVar(&f.timing.ProbeInterval, "ml-probe-interval", members.DefaultTiming.ProbeInterval, "time between two looks at another speaker")
 	fs.DurationVar(&f.timing.ProbeTimeout, "ml-probe-timeout", 0, "how long its answer may take before it is asked for by other ways; by default half of --ml-probe-interval")
 	fs.IntVar(&f.timing.SuspicionMultiplier, "ml-suspicion-multiplier", members.DefaultTiming.SuspicionMultiplier, "for how many times --ml-probe-interval a speaker that does not answer can speak up before it counts as gone")
+	fs.StringVar(&f.kubeProxy, "kube-proxy-health", string(kubeproxy.Automatic), "what follows from the health of kube-proxy on this node. automatic: once it has been healthy, a node where it is not announces only what no other can; required: also before it has been; ignored: nothing")
+	fs.StringVar(&f.kubeProxyURL, "kube-proxy-health-url", kubeproxy.DefaultURL, "where kube-proxy on this node says whether it is healthy")
 	return func(ctx context.Context, log *slog.Logger) error {
 		if portErr != nil {
 			return fmt.Errorf("environment variable METALLB_ML_BIND_PORT: %w", portErr)
@@ -103,6 +107,9 @@ func (f *speakerFlags) check() (gossip netip.AddrPort, pods labels.Selector, err
 	}
 	if err := heartbeat.Check(f.heartbeat); err != nil {
 		errs = append(errs, fmt.Errorf("--heartbeat-interval: %w", err))
+	}
+	if err := kubeproxy.Check(kubeproxy.Mode(f.kubeProxy), f.kubeProxyURL); err != nil {
+		errs = append(errs, fmt.Errorf("--kube-proxy-health, --kube-proxy-health-url: %w", err))
 	}
 	pods, err = labels.Parse(f.gossipLabels)
 	if err != nil {
@@ -178,6 +185,7 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	}
 	defer func() { _ = group.Close() }()
 
+	proxy := kubeproxy.New(kubeproxy.Mode(f.kubeProxy), f.kubeProxyURL, log)
 	n := node.New(node.Options{
 		Name: f.nodeName, Pod: f.podName, Namespace: namespace, Class: f.class, Address: gossip.Addr(),
 		IgnoreExcludeLabel: f.ignoreExcludeLabel, Cache: api, Live: live, Gateways: iface.Gateways,
@@ -185,11 +193,12 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 			Client: live, Namespace: namespace, Name: configuration.SpeakerState(f.nodeName), Component: configuration.Speaker,
 			Node: f.nodeName, Pod: f.podName,
 		},
-		Members: group, Network: network, ARP: ipv4, NDP: ipv6,
+		Members: group, Network: network, KubeProxy: proxy, ARP: ipv4, NDP: ipv6,
 		Recorder: recorder, Metrics: counters, Log: log,
 	})
 	return runAll(ctx, background, n.Run,
 		func(ctx context.Context) error { return api.Start(ctx) },
+		proxy.Run,
 		func(ctx context.Context) error { return followSecret(ctx, secret, group.SetSecret, log) },
 		func(ctx context.Context) error {
 			return serveHealth(ctx, net.JoinHostPort(f.probeAddress, strconv.Itoa(f.probePort)), n)

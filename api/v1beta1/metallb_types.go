@@ -165,6 +165,34 @@ type MemberlistConfig struct {
 	SuspicionMultiplier *int32 `json:"suspicionMultiplier,omitempty"`
 }
 
+// KubeProxyHealth says what follows from kube-proxy's health endpoint.
+//
+// +kubebuilder:validation:Enum=Automatic;Required;Ignored
+type KubeProxyHealth string
+
+// Values of KubeProxyHealth.
+const (
+	KubeProxyHealthAutomatic KubeProxyHealth = "Automatic"
+	KubeProxyHealthRequired  KubeProxyHealth = "Required"
+	KubeProxyHealthIgnored   KubeProxyHealth = "Ignored"
+)
+
+// KubeProxyConfig says how speakers find out that a node does not deliver what arrives there. Such a node announces only
+// what no other node can.
+type KubeProxyConfig struct {
+	// Health is Automatic: once kube-proxy has been healthy, a node where it has not answered for 10 seconds, or has said for 3
+	// that it is not healthy, does not deliver; clusters without kube-proxy are not concerned. Required: nor does a node where
+	// it has not been healthy yet. Ignored: it is not asked. Unset: Automatic.
+	// +optional
+	Health KubeProxyHealth `json:"health,omitempty"`
+
+	// HealthURL is where kube-proxy answers on each node. Unset: http://127.0.0.1:10256/healthz.
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^http://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}(/[A-Za-z0-9._/-]*)?$')`,message="is no address of an HTTP health endpoint: write for instance http://127.0.0.1:10256/healthz"
+	// +optional
+	HealthURL string `json:"healthURL,omitempty"`
+}
+
 // TLSVersion is a version of TLS, as Kubernetes names it.
 //
 // +kubebuilder:validation:Enum=VersionTLS12;VersionTLS13
@@ -292,6 +320,11 @@ type MetalLBSpec struct {
 	// Memberlist tunes how speakers find out that one of them is gone. Unset: within 2 seconds.
 	// +optional
 	Memberlist *MemberlistConfig `json:"memberlist,omitempty"`
+
+	// KubeProxy says how speakers find out that a node does not deliver what arrives there. Unset: by kube-proxy's health
+	// endpoint, where kube-proxy is.
+	// +optional
+	KubeProxy *KubeProxyConfig `json:"kubeProxy,omitempty"`
 
 	// Metrics says how controller and speakers serve their metrics.
 	// +optional

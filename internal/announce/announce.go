@@ -44,7 +44,19 @@ type Member struct {
 	Node string
 	// Interfaces that can announce, by name. None: it does not tell, as no speaker did at first, and counts as having all.
 	Interfaces []string
+	Delivery   Delivery
 }
+
+// Delivery is what a member says of kube-proxy on its node: whether what arrives there gets to endpoints.
+type Delivery int8
+
+// The deliveries. While a member does not tell, as no speaker did at first, what the others say of theirs counts for nothing:
+// that one decides without it, and they must agree.
+const (
+	Untold Delivery = iota
+	Delivering
+	NotDelivering
+)
 
 // ExcludeLabel on a Node, with any value, keeps load balancers away from it (Kubernetes: well-known labels).
 const ExcludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"

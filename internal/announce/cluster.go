@@ -17,7 +17,7 @@ func (c *Cluster) equal(o *Cluster) bool {
 	return c.Node == o.Node && c.Config == o.Config && c.Joined == o.Joined && c.IgnoreExcludeLabel == o.IgnoreExcludeLabel &&
 		slices.Equal(c.Interfaces, o.Interfaces) && slices.Equal(c.Addresses, o.Addresses) &&
 		slices.EqualFunc(c.Members, o.Members, func(x, y Member) bool {
-			return x.Node == y.Node && slices.Equal(x.Interfaces, y.Interfaces)
+			return x.Node == y.Node && x.Delivery == y.Delivery && slices.Equal(x.Interfaces, y.Interfaces)
 		}) &&
 		slices.EqualFunc(c.Nodes, o.Nodes, func(x, y Node) bool {
 			return x.Name == y.Name && x.Cordoned == y.Cordoned && x.NetworkUnavailable == y.NetworkUnavailable &&
@@ -51,6 +51,8 @@ type node struct {
 	// interfaces that can announce, if it tells.
 	tells      bool
 	interfaces []string
+	// broken: kube-proxy there delivers nothing. Such a node is taken only if there is no other.
+	broken bool
 }
 
 // has reports whether the node has one of these interfaces or, with none, any.
@@ -72,6 +74,7 @@ type advert struct {
 func newCluster(c Cluster) *cluster {
 	out := &cluster{Cluster: c, self: -1, holders: map[netip.Addr]string{}, adverts: map[*config.L2Advertisement]*advert{}}
 	alive := map[string]Member{}
+	allTell := !slices.ContainsFunc(c.Members, func(m Member) bool { return m.Delivery == Untold })
 	for _, m := range c.Members {
 		alive[m.Node] = m
 		out.members = append(out.members, election.Candidate{Node: election.NewNode(m.Node)})
@@ -83,6 +86,7 @@ func newCluster(c Cluster) *cluster {
 		m, ok := alive[n.Name]
 		x := node{
 			Node: n, named: election.NewNode(n.Name), unfit: c.exclusion(n), alive: ok, tells: len(m.Interfaces) > 0, interfaces: m.Interfaces,
+			broken: allTell && m.Delivery == NotDelivering,
 		}
 		if n.Name == c.Node { // which it has it knows best, whether it tells is what gossip says
 			out.self, out.excluded = len(out.nodes), x.unfit

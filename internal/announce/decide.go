@@ -103,8 +103,12 @@ func (s *Service) deliverableOn(node string) bool {
 	return ok
 }
 
-// cordonPenalty is more than all weights of preferred nodes together.
-const cordonPenalty = 1 << 30
+// A penalty is more than all weights of preferred nodes together. A node that is about to be emptied still does better than one
+// that delivers nothing.
+const (
+	cordonPenalty = 1 << 29
+	brokenPenalty = 1 << 30
+)
 
 // candidates are the nodes that may own an address, where the advertisements that count on a node are given. Services
 // that share the address wish together: a node is a candidate if one of them may be announced there, and what any of their
@@ -133,6 +137,9 @@ func (c *cluster) candidates(users []use, counts func(*advert, int) bool) []elec
 		}
 		if n.Cordoned {
 			score -= cordonPenalty
+		}
+		if n.broken {
+			score -= brokenPenalty
 		}
 		if ok {
 			c.found = append(c.found, election.Candidate{Node: n.named, Score: score})

@@ -47,7 +47,7 @@ func (r dice) node(i int) string {
 }
 
 func (r dice) member(i int) string {
-	return strings.Join([]string{"member", fmt.Sprintf("node-%d", i), r.once(8, "silent")}, " ")
+	return strings.Join([]string{"member", fmt.Sprintf("node-%d", i), r.once(20, "silent"), r.once(4, "broken")}, " ")
 }
 
 func (r dice) service(i int) string {

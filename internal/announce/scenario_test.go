@@ -27,7 +27,8 @@ var update = flag.Bool("update", false, "rewrite the expected results of the sce
 //	pool NAME RANGE...
 //	advert NAME POOL [nodes=SELECTOR] [services=SELECTOR] [prefer=SELECTOR@WEIGHT] [interfaces=A,B]
 //	node NAME [label=value...] [address=IP] [cordoned] [network-unavailable] [not-ready] [interfaces=A,B]
-//	member NAME [silent], gone NAME, lost NAME (a member that has not joined); a silent one does not tell its interfaces
+//	member NAME [silent] [broken], gone NAME, lost NAME (a member that has not joined); a silent one does not tell its interfaces,
+//	nor whether it delivers; on a broken one kube-proxy does not
 //	service NAME IP[,IP] [label=value...] [local] [endpoints=NODE,NODE | endpoints=elsewhere] [pool=NAME]
 //	delete NAME (a service, node, advert or pool)
 //	ignore-exclude-label
@@ -41,12 +42,13 @@ type world struct {
 	ifaces   map[string][]string
 	members  map[string]bool // value: joined
 	silent   map[string]bool
+	broken   map[string]bool
 	ignore   bool
 	compiled *config.Config // nil: pools have changed
 }
 
 func newWorld() *world {
-	return &world{services: map[string]Service{}, nodes: map[string]Node{}, ifaces: map[string][]string{}, members: map[string]bool{}, silent: map[string]bool{}}
+	return &world{services: map[string]Service{}, nodes: map[string]Node{}, ifaces: map[string][]string{}, members: map[string]bool{}, silent: map[string]bool{}, broken: map[string]bool{}}
 }
 
 // snapshot is what the member on a node sees; of no node, what one that knows all would.
@@ -69,7 +71,11 @@ func (w *world) snapshot(node string) Snapshot {
 		case joined && w.silent[m]:
 			s.Members = append(s.Members, Member{Node: m})
 		case joined:
-			s.Members = append(s.Members, Member{m, w.ifaces[m]})
+			said := Delivering
+			if w.broken[m] {
+				said = NotDelivering
+			}
+			s.Members = append(s.Members, Member{m, w.ifaces[m], said})
 		}
 	}
 	return s
@@ -111,6 +117,7 @@ func (w *world) do(line string) error {
 	case "member":
 		w.members[f[1]] = true
 		w.silent[f[1]] = slices.Contains(f, "silent")
+		w.broken[f[1]] = slices.Contains(f, "broken")
 	case "lost":
 		w.members[f[1]] = false
 	case "gone":
@@ -242,7 +249,7 @@ func (w *world) plan() []string {
 			out = append(out, fmt.Sprintf("%s announces %s on %s for %s", m, e.Address, on, strings.Join(e.Services, ",")))
 		}
 		for _, y := range d.Why {
-			if y.Reason == Announced || y.Reason == OtherNode {
+			if y.Reason == OtherNode || y.Reason == Announced && !strings.Contains(y.Message, "kube-proxy") {
 				continue
 			}
 			line := fmt.Sprintf("%s %s %s: %s", y.Service, y.Address, y.Reason, y.Message)

@@ -55,9 +55,11 @@ func (c *cluster) message(u use, a netip.Addr, v verdict) string {
 		return fmt.Sprintf("no node that may announce it has the interface: %s; check the L2Advertisement's interfaces, or select other nodes", c.obstacles(u))
 	case OtherNode:
 		return fmt.Sprintf("node %s announces %s", v.owner, a)
-	default:
-		return fmt.Sprintf("this node announces %s", a)
 	}
+	if c.nodes[c.self].broken {
+		return fmt.Sprintf("this node announces %s, since there is no other that may, and kube-proxy on it is not healthy, so that traffic may be lost: see the events of the Node, and kube-proxy", a)
+	}
+	return fmt.Sprintf("this node announces %s", a)
 }
 
 // obstacle is what keeps a node from being a candidate.

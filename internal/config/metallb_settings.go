@@ -27,6 +27,9 @@ func settings(spec *field.Path, s *v1beta1.MetalLBSpec) field.ErrorList {
 	if s.Memberlist != nil {
 		errs = append(errs, memberlist(spec.Child("memberlist"), s.Memberlist)...)
 	}
+	if s.KubeProxy != nil {
+		errs = append(errs, kubeProxy(spec.Child("kubeProxy"), s.KubeProxy)...)
+	}
 	if s.Metrics != nil {
 		errs = append(errs, metrics(spec.Child("metrics"), s.Metrics)...)
 	}
@@ -120,6 +123,20 @@ func memberlist(at *field.Path, in *v1beta1.MemberlistConfig) field.ErrorList {
 	}
 	if n := in.SuspicionMultiplier; n != nil && (*n < 2 || *n > 20) {
 		errs = append(errs, field.Invalid(at.Child("suspicionMultiplier"), *n, "write a number from 2 to 20"))
+	}
+	return errs
+}
+
+var healthURL = regexp.MustCompile(`^http://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}(/[A-Za-z0-9._/-]*)?$`)
+
+func kubeProxy(at *field.Path, in *v1beta1.KubeProxyConfig) field.ErrorList {
+	var errs field.ErrorList
+	values := []v1beta1.KubeProxyHealth{v1beta1.KubeProxyHealthAutomatic, v1beta1.KubeProxyHealthRequired, v1beta1.KubeProxyHealthIgnored}
+	if in.Health != "" && !slices.Contains(values, in.Health) {
+		errs = append(errs, field.NotSupported(at.Child("health"), in.Health, values))
+	}
+	if in.HealthURL != "" && (len(in.HealthURL) > 128 || !healthURL.MatchString(in.HealthURL)) {
+		errs = append(errs, field.Invalid(at.Child("healthURL"), in.HealthURL, "is no address of an HTTP health endpoint: write for instance http://127.0.0.1:10256/healthz"))
 	}
 	return errs
 }

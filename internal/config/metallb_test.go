@@ -62,10 +62,10 @@ func TestReviewMetalLB(t *testing.T) {
 			`E spec.loadBalancerClass: Invalid value: "a/b/c": a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')`,
 		}},
 		"settings, well written": {"controllerConfig: {replicas: 5}, speakerConfig: {updateStrategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 100%, maxUnavailable: 0}}}, " +
-			"excludeInterfaces: [eth1, wlan0.5, '^wg.*', '^eth[34]$', '^en[a-z0-9]+\\.7$'], memberlist: {heartbeatInterval: 0s, probeInterval: 10s, probeTimeout: 20ms, suspicionMultiplier: 20}, " +
+			"excludeInterfaces: [eth1, wlan0.5, '^wg.*', '^eth[34]$', '^en[a-z0-9]+\\.7$'], memberlist: {heartbeatInterval: 0s, probeInterval: 10s, probeTimeout: 20ms, suspicionMultiplier: 20}, kubeProxy: {health: Required, healthURL: 'http://[::1]:10257/healthz'}, " +
 			"metrics: {port: 0, tlsMinVersion: VersionTLS12, tlsCipherSuites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]}", []string{}},
 		"settings, everything at once": {"controllerConfig: {replicas: 0}, speakerConfig: {updateStrategy: {rollingUpdate: {maxSurge: -1, maxUnavailable: x}}}, excludeInterfaces: ['^(', '^.+', a, a], " +
-			"memberlist: {heartbeatInterval: 1ms, probeInterval: 1ms, probeTimeout: 1ms, suspicionMultiplier: 21}, metrics: {port: 17472, tlsCipherSuites: [x]}", []string{
+			"memberlist: {heartbeatInterval: 1ms, probeInterval: 1ms, probeTimeout: 1ms, suspicionMultiplier: 21}, kubeProxy: {health: Sometimes, healthURL: 'https://127.0.0.1'}, metrics: {port: 17472, tlsCipherSuites: [x]}", []string{
 			"E spec.controllerConfig.replicas: Invalid value: 0: write a number from 1 to 5",
 			`E spec.speakerConfig.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: "x": is neither a number nor a share: write 1 or more, or for instance 10%`,
 			`E spec.speakerConfig.updateStrategy.rollingUpdate.maxSurge: Invalid value: "-1": is neither a number nor a share: write 1 or more, or for instance 10%`,
@@ -76,6 +76,8 @@ func TestReviewMetalLB(t *testing.T) {
 			`E spec.memberlist.probeInterval: Invalid value: "1ms": is no probe interval: write a time from 100ms to 10s, for instance 300ms`,
 			`E spec.memberlist.probeTimeout: Invalid value: "1ms": is no probe timeout: write a time from 20ms that is less than probeInterval, for instance 150ms`,
 			`E spec.memberlist.suspicionMultiplier: Invalid value: 21: write a number from 2 to 20`,
+			`E spec.kubeProxy.health: Unsupported value: "Sometimes": supported values: "Automatic", "Required", "Ignored"`,
+			`E spec.kubeProxy.healthURL: Invalid value: "https://127.0.0.1": is no address of an HTTP health endpoint: write for instance http://127.0.0.1:10256/healthz`,
 			`E spec.metrics.port: Invalid value: 17472: is taken by the speaker itself (7946: gossip, 17472: probes): write another port`,
 			`E spec.metrics.tlsCipherSuites[0]: Unsupported value: "x": supported values: "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"`,
 			`E spec.metrics.tlsCipherSuites: Invalid value: "x": cannot be chosen for TLS 1.3: write tlsMinVersion: VersionTLS12, or remove tlsCipherSuites`,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -116,10 +117,14 @@ func (r renderer) speakerArgs() []string {
 	if names := r.m.Spec.ExcludeInterfaces; len(names) > 0 {
 		args = append(args, "--exclude-interfaces="+join(names))
 	}
-	gossip := r.m.Spec.Memberlist
-	if gossip == nil {
-		return args
+	proxy := ptr.Deref(r.m.Spec.KubeProxy, v1beta1.KubeProxyConfig{})
+	if proxy.Health != "" {
+		args = append(args, "--kube-proxy-health="+strings.ToLower(string(proxy.Health)))
 	}
+	if proxy.HealthURL != "" {
+		args = append(args, "--kube-proxy-health-url="+proxy.HealthURL)
+	}
+	gossip := ptr.Deref(r.m.Spec.Memberlist, v1beta1.MemberlistConfig{})
 	if gossip.HeartbeatInterval != nil {
 		args = append(args, "--heartbeat-interval="+gossip.HeartbeatInterval.Duration.String())
 	}

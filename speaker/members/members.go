@@ -48,6 +48,8 @@ type View struct {
 	MACs map[string][][6]byte
 	// Untold: there are members that do not tell theirs, because they are of an earlier release or have too many.
 	Untold bool
+	// Delivers says whether what arrives at these nodes gets to endpoints, by node. One that is not in it does not tell.
+	Delivers map[string]bool
 	// Joined: at least one peer has been talked to, or there was none to talk to for long enough. Before that a member
 	// knows nothing and must not act. It does not end.
 	Joined bool
@@ -187,10 +189,11 @@ func (m *Members) Changed() <-chan struct{} { return m.changed }
 func (m *Members) View() View {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v := View{Joined: m.joined, Healed: m.silence.healed, Interfaces: map[string][]string{}, MACs: map[string][][6]byte{}}
+	v := View{Joined: m.joined, Healed: m.silence.healed, Interfaces: map[string][]string{}, MACs: map[string][][6]byte{}, Delivers: map[string]bool{}}
 	for node, a := range m.silence.lost {
 		v.MACs[node] = a.macs
 	}
+	var untold []string
 	for name, k := range m.known {
 		v.MACs[k.node] = append(slices.Clip(v.MACs[k.node]), k.macs...)
 		v.Untold = v.Untold || k.meta.MACs == ""
@@ -206,6 +209,14 @@ func (m *Members) View() View {
 		} else if k.interfaces != nil {
 			v.Interfaces[k.node] = k.interfaces
 		}
+		if k.meta.Delivers == nil {
+			untold = append(untold, k.node)
+		} else if before, ok := v.Delivers[k.node]; !ok || before { // of a sibling: the one that is pessimistic has seen more
+			v.Delivers[k.node] = *k.meta.Delivers
+		}
+	}
+	for _, n := range untold {
+		delete(v.Delivers, n)
 	}
 	slices.Sort(v.Nodes)
 	v.Nodes = slices.Compact(v.Nodes)
@@ -272,6 +283,16 @@ func (m *Members) SetReady(ready bool, interfaces []string, macs [][6]byte) {
 			"interfaces", len(interfaces), "bytes", len(at))
 	}
 	signal(m.kick)
+}
+
+// SetDelivers says whether what arrives at this node gets to endpoints.
+func (m *Members) SetDelivers(delivers bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.own.Delivers == nil || *m.own.Delivers != delivers {
+		m.own.Delivers = &delivers
+		signal(m.kick)
+	}
 }
 
 // Doubt makes a member that knows of nobody else look for the others again before it acts, as at its start: it was cut off

@@ -339,6 +339,37 @@ func TestANoteArrives(t *testing.T) {
 	}
 }
 
+func TestMembersTellWhetherTheirNodeDelivers(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 75, 3)
+	a, b := g.start(0, "a", "secret"), g.start(1, "a", "secret")
+	silent := g.start(2, "a", "secret") // as one of an earlier release
+	for _, m := range []*Members{a, b, silent} {
+		wait(t, m, soon, "all found", sees(0, 1, 2))
+	}
+	tells := func(want map[string]bool) func(View) bool {
+		return func(v View) bool { return maps.Equal(v.Delivers, want) }
+	}
+	a.SetDelivers(true)
+	b.SetDelivers(false)
+	wait(t, silent, soon, "two tell", tells(map[string]bool{node(0): true, node(1): false}))
+	a.SetDelivers(false)
+	wait(t, b, soon, "one does not any more", tells(map[string]bool{node(0): false, node(1): false}))
+
+	newer := g.start(0, "b", "secret") // an upgrade
+	newer.SetReady(true, nil, nil)
+	wait(t, b, soon, "the new pod does not tell, which counts for the node", func(v View) bool {
+		_, told := v.Delivers[node(0)]
+		return !told
+	})
+	newer.SetDelivers(true)
+	wait(t, b, soon, "the older pod has seen more", tells(map[string]bool{node(0): false, node(1): false}))
+	if err := a.Leave(time.Second); err != nil {
+		t.Error(err)
+	}
+	wait(t, b, soon, "the older pod has left", tells(map[string]bool{node(0): true, node(1): false}))
+}
+
 func TestAMemberThatIsNotReadyDoesNotStandForItsNode(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, 70, 2)

@@ -21,6 +21,8 @@ type meta struct {
 	Interfaces string `json:"interfaces,omitempty"`
 	// MACs are the hardware addresses of its node, as packMACs writes them; empty: it does not tell.
 	MACs string `json:"macs,omitempty"`
+	// Delivers: what arrives at the node gets to endpoints. Nil: the member does not tell.
+	Delivers *bool `json:"delivers,omitempty"`
 }
 
 // encode leaves out what there is too much of: better none than some, since a member that does not tell its interfaces counts

@@ -42,6 +42,7 @@ type Members interface {
 	Tell(node string, text json.RawMessage) error
 	Noted() <-chan struct{}
 	Notes() []members.Note
+	SetDelivers(bool)
 	Doubt()
 	Leave(timeout time.Duration) error
 }
@@ -50,6 +51,13 @@ type Members interface {
 type Network interface {
 	State() iface.State
 	Changed() <-chan struct{}
+}
+
+// KubeProxy is what is known of this node's, as package kubeproxy has it.
+type KubeProxy interface {
+	Delivers() (delivers bool, last string)
+	Changed() <-chan struct{}
+	Believe()
 }
 
 // ARP answers for IPv4 addresses on the LAN, as package arp does.
@@ -98,14 +106,15 @@ type Options struct {
 	// State is where what came of the configuration is reported; nil: in the log only.
 	State *configuration.State
 	// Gateways returns the node's default routers; nil: they are not known.
-	Gateways func() ([]netip.Addr, error)
-	Members  Members
-	Network  Network
-	ARP      ARP
-	NDP      NDP
-	Recorder record.EventRecorder
-	Metrics  *Metrics
-	Log      *slog.Logger
+	Gateways  func() ([]netip.Addr, error)
+	Members   Members
+	Network   Network
+	KubeProxy KubeProxy
+	ARP       ARP
+	NDP       NDP
+	Recorder  record.EventRecorder
+	Metrics   *Metrics
+	Log       *slog.Logger
 }
 
 // Node announces for one node.
@@ -130,6 +139,7 @@ type Node struct {
 	warned    map[line]bool
 	conflicts map[conflict]check.Problem
 	excluded  string // what keeps this node from announcing, as users know
+	broken    bool   // kube-proxy delivers nothing, as users know
 
 	mu    sync.Mutex
 	busy  time.Time // since when a round has been running; zero: none
@@ -185,6 +195,7 @@ func (n *Node) loop(ctx context.Context) {
 		case <-n.inputs.changed:
 		case <-n.Members.Changed():
 		case <-n.Network.Changed():
+		case <-n.KubeProxy.Changed():
 		case <-n.ARP.Failed():
 		case <-n.NDP.Failed():
 		case <-ctx.Done():

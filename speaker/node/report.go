@@ -90,6 +90,7 @@ func (n *Node) begin(l line, w announce.Why, sibling bool) {
 type Metrics struct {
 	kubernetes                      *obs.Client
 	announced                       *prometheus.GaugeVec
+	kubeProxy                       prometheus.Gauge
 	requests, responses, gratuitous *prometheus.CounterVec
 	conflicts                       *prometheus.GaugeVec
 	repairs                         *prometheus.CounterVec
@@ -106,6 +107,10 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Namespace: "metallb", Subsystem: "speaker", Name: "announced",
 			Help: "1 for each address of a Service that this node announces, by protocol.",
 		}, []string{"service", "protocol", "node", "ip"}),
+		kubeProxy: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "metallb", Subsystem: "speaker", Name: "kube_proxy_healthy",
+			Help: "0 while kube-proxy on this node is known to deliver nothing, so that other nodes announce where they can; otherwise 1.",
+		}),
 		requests:   counter("requests_received", "Requests for the hardware address of an address announced here."),
 		responses:  counter("responses_sent", "Answers sent to such requests."),
 		gratuitous: counter("gratuitous_sent", "Gratuitous frames sent for an address announced here."),
@@ -118,7 +123,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Help: "Times that an address was claimed anew against another machine (defend) or the sockets of an interface were opened anew (reopen).",
 		}, []string{"action"}),
 	}
-	for _, c := range []prometheus.Collector{m.kubernetes, m.announced, m.requests, m.responses, m.gratuitous, m.conflicts, m.repairs} {
+	for _, c := range []prometheus.Collector{m.kubernetes, m.announced, m.kubeProxy, m.requests, m.responses, m.gratuitous, m.conflicts, m.repairs} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -31,6 +31,7 @@ func (n *Node) round(ctx context.Context) error {
 	}
 	n.cut = len(open) == 0
 	view := n.Members.View()
+	n.tellDelivery(view)
 	// The others count on this node from here on, and it on itself once gossip says so.
 	n.Members.SetReady(view.Joined && n.config != nil && len(open) > 0, open, macs(network))
 
@@ -71,7 +72,7 @@ func (n *Node) sync(interfaces []l2.Interface, entries []l2.Entry, also ...strin
 func claims(v members.View) []announce.Member {
 	out := make([]announce.Member, len(v.Nodes))
 	for i, name := range v.Nodes {
-		out[i] = announce.Member{Node: name, Interfaces: v.Interfaces[name]}
+		out[i] = announce.Member{Node: name, Interfaces: v.Interfaces[name], Delivery: delivery(v, name)}
 	}
 	return out
 }
@@ -96,6 +97,17 @@ func asked(checks []announce.Check) (names []string) {
 		}
 	}
 	return names
+}
+
+func delivery(v members.View, node string) announce.Delivery {
+	switch delivers, told := v.Delivers[node]; {
+	case !told:
+		return announce.Untold
+	case delivers:
+		return announce.Delivering
+	default:
+		return announce.NotDelivering
+	}
 }
 
 // readConfig compiles the configuration if it has changed, or what it is compiled with. If it cannot be read, the last one

@@ -41,6 +41,7 @@ import (
 	"metallb.io/operator/internal/l2/l2test"
 	"metallb.io/operator/internal/l2/ndp"
 	"metallb.io/operator/internal/testenv"
+	"metallb.io/operator/speaker/kubeproxy"
 	"metallb.io/operator/speaker/members"
 )
 
@@ -70,6 +71,8 @@ type cluster struct {
 	log       *slog.Logger
 	net       int
 	nodes     int
+	// kubeProxy of a node, by its health endpoint; none: it is not asked.
+	kubeProxy map[int]string
 }
 
 var clusters atomic.Int32
@@ -77,7 +80,7 @@ var clusters atomic.Int32
 func newCluster(t *testing.T, nodes int) *cluster {
 	t.Helper()
 	l2test.Require(t)
-	c := &cluster{t: t, config: testenv.Config(t), scheme: runtime.NewScheme(), log: slog.New(slog.DiscardHandler), net: int(clusters.Add(1)), nodes: nodes}
+	c := &cluster{t: t, config: testenv.Config(t), scheme: runtime.NewScheme(), log: slog.New(slog.DiscardHandler), net: int(clusters.Add(1)), nodes: nodes, kubeProxy: map[int]string{}}
 	if os.Getenv("METALLB_TEST_VERBOSE") != "" {
 		c.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
@@ -220,14 +223,22 @@ func (c *cluster) start(i int, pod string) *speaker {
 	if err != nil {
 		t.Fatal(err)
 	}
+	proxy := kubeproxy.New(kubeproxy.Automatic, c.kubeProxy[i], log)
+	asking := make(chan struct{})
+	go func() {
+		defer close(asking)
+		if c.kubeProxy[i] != "" {
+			_ = proxy.Run(ctx)
+		}
+	}()
 	s.Node = New(Options{
 		Name: c.node(i), Pod: c.node(i) + pod, Namespace: c.namespace, Address: host, Cache: read, Live: live, Members: s.members,
 		State: &configuration.State{
 			Client: live, Namespace: c.namespace, Name: configuration.SpeakerState(c.node(i)), Component: configuration.Speaker,
 			Node: c.node(i), Pod: c.node(i) + pod,
 		},
-		Gateways: iface.Gateways,
-		Network:  s.network, ARP: mortalARP{s.arp, &s.crashed, &s.broken}, NDP: mortalNDP{s.ndp, &s.crashed}, Recorder: s.recorder, Metrics: metrics, Log: log,
+		Gateways: iface.Gateways, KubeProxy: proxy,
+		Network: s.network, ARP: mortalARP{s.arp, &s.crashed, &s.broken}, NDP: mortalNDP{s.ndp, &s.crashed}, Recorder: s.recorder, Metrics: metrics, Log: log,
 	})
 	go func() { _ = read.Start(ctx) }()
 	go func() {
@@ -235,6 +246,7 @@ func (c *cluster) start(i int, pod string) *speaker {
 		if err := s.Run(ctx); err != nil {
 			t.Errorf("%s: %v", c.node(i), err)
 		}
+		<-asking
 		s.arp.Close()
 		s.ndp.Close()
 		_ = s.members.Close()
@@ -348,7 +360,8 @@ func (a *asker) askUntil(first, more time.Duration) []int {
 	}
 }
 
-// polling is what came of asking each 10 ms. A question counts as unanswered after 100 ms, since the machine may be busy.
+// polling is what came of asking each 10 ms. A question counts as unanswered after a second, since the machine may be
+// busy: who is silent for a moment only loses the questions of that moment.
 type polling struct {
 	asked, unanswered, double int
 	longest                   time.Duration // without an answer
@@ -369,7 +382,7 @@ func (a *asker) poll() func() polling {
 			default:
 			}
 			p.asked++
-			p.last = a.askUntil(100*time.Millisecond, 10*time.Millisecond)
+			p.last = a.askUntil(time.Second, 10*time.Millisecond)
 			switch {
 			case len(p.last) == 0:
 				p.unanswered++

@@ -11,8 +11,10 @@ import (
 
 // The reasons of the events about a Node.
 const (
-	eventNodeExcluded = "nodeExcluded"
-	eventNodeIncluded = "nodeIncluded"
+	eventNodeExcluded       = "nodeExcluded"
+	eventNodeIncluded       = "nodeIncluded"
+	eventKubeProxyUnhealthy = "kubeProxyUnhealthy"
+	eventKubeProxyHealthy   = "kubeProxyHealthy"
 )
 
 // warn tells users when something keeps this node from announcing anything, and when no node may announce an address of
@@ -49,11 +51,38 @@ func (n *Node) warnOfNode(sibling bool) {
 	if sibling {
 		return
 	}
-	// `kubectl describe node` looks for events by the name as the UID, as the kubelet writes them.
-	ref := &corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: n.Name, UID: types.UID(n.Name)}
+	ref := n.nodeReference()
 	if n.excluded != "" {
 		n.Recorder.Eventf(ref, corev1.EventTypeWarning, eventNodeExcluded, "this node announces no address of a Service, because it %s", n.excluded)
 	} else {
 		n.Recorder.Event(ref, corev1.EventTypeNormal, eventNodeIncluded, "this node announces addresses of Services again")
+	}
+}
+
+// nodeReference is what an event about this node refers to. `kubectl describe node` looks for events by the name as the UID, as
+// the kubelet writes them.
+func (n *Node) nodeReference() *corev1.ObjectReference {
+	return &corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: n.Name, UID: types.UID(n.Name)}
+}
+
+// tellDelivery tells the other speakers whether kube-proxy on this node delivers, and users when that has changed.
+func (n *Node) tellDelivery(view members.View) {
+	if delivers, told := view.Delivers[n.Name]; told && !delivers && view.Sibling {
+		n.KubeProxy.Believe()
+	}
+	delivers, last := n.KubeProxy.Delivers()
+	n.Members.SetDelivers(delivers)
+	n.Metrics.kubeProxy.Set(map[bool]float64{true: 1}[delivers])
+	if n.broken == !delivers || !delivers && last == "" { // it has not been asked yet
+		return
+	}
+	n.broken = !delivers
+	switch {
+	case view.Sibling: // which tells the same
+	case n.broken:
+		n.Recorder.Eventf(n.nodeReference(), corev1.EventTypeWarning, eventKubeProxyUnhealthy,
+			"kube-proxy on this node is not healthy, other nodes announce addresses of Services where they can: %s", last)
+	default:
+		n.Recorder.Event(n.nodeReference(), corev1.EventTypeNormal, eventKubeProxyHealthy, "kube-proxy on this node is healthy again")
 	}
 }
