@@ -120,11 +120,6 @@ func owned(t *testing.T, p *product.Product, addresses []netip.Addr) (node strin
 // polled asks for addresses while do runs.
 func polled(t *testing.T, p *product.Product, addresses []netip.Addr, do func()) []product.Reply {
 	t.Helper()
-	return polledEach(t, p, pollEvery, addresses, do)
-}
-
-func polledEach(t *testing.T, p *product.Product, interval time.Duration, addresses []netip.Addr, do func()) []product.Reply {
-	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	type result struct {
@@ -133,7 +128,7 @@ func polledEach(t *testing.T, p *product.Product, interval time.Duration, addres
 	}
 	done := make(chan result, 1)
 	go func() {
-		replies, err := p.AskByARP(ctx, interval, addresses...)
+		replies, err := p.AskByARP(ctx, pollEvery, addresses...)
 		done <- result{replies, err}
 	}()
 	time.Sleep(500 * time.Millisecond)

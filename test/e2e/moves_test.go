@@ -23,6 +23,8 @@ import (
 var moves = flag.Int("moves", 2, "how often an address moves because its node gets the exclude label, or loses it, while it is used")
 
 const (
+	// askEvery is the time between two ARP requests.
+	askEvery     = 3 * time.Millisecond
 	excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
 	// doubleBar is how long two nodes may answer for an address that moves; looseDoubleBar is for a machine that does other
 	// things beside.
@@ -50,35 +52,44 @@ func TestMoves(t *testing.T) {
 	users := p.Users(ctx, port)
 	kept := &connection{p: p, to: port}
 	var at []time.Time
-	replies := polledEach(t, p, 3*time.Millisecond, []netip.Addr{address}, func() {
-		for i := range *moves {
-			product.Must(t, kept.open(ctx))
-			at = append(at, time.Now())
-			exclude(t, p, first, i%2 == 0)
-			time.Sleep(4 * time.Second)
-			kept.use()
-		}
-	})
-	var doubles, gaps []time.Duration
+	asking, stop := context.WithCancel(ctx)
+	defer stop()
+	var questions []product.Question
+	asked := make(chan error, 1)
+	go func() {
+		var err error
+		questions, err = p.Question(asking, askEvery, address)
+		asked <- err
+	}()
+	time.Sleep(500 * time.Millisecond)
+	for i := range *moves {
+		product.Must(t, kept.open(ctx))
+		at = append(at, time.Now())
+		exclude(t, p, first, i%2 == 0)
+		time.Sleep(4 * time.Second)
+		kept.use()
+	}
+	stop()
+	product.Must(t, <-asked)
+	var total handover
 	for i, from := range at {
 		until := time.Now()
 		if i+1 < len(at) {
 			until = at[i+1]
 		}
-		seen := window(replies, from, until)
-		double, gap, last := handover(seen)
-		doubles, gaps = append(doubles, double), append(gaps, gap)
-		if (last == home) != (i%2 == 1) {
-			t.Errorf("after move %d of %s from %s, whose address is %s, %s answers", i+1, address, first, home, last)
+		h := handed(window(questions, from, until))
+		t.Logf("move %d: %s", i+1, h)
+		if (h.to == home) != (i%2 == 1) {
+			t.Errorf("after move %d of %s from %s, whose hardware address is %s, %s answers", i+1, address, first, home, h.to)
 		}
+		total.double, total.unanswered = max(total.double, h.double), total.unanswered+h.unanswered
 	}
-	slices.Sort(doubles)
-	slices.Sort(gaps)
-	t.Logf("%d moves: two nodes answered for %s at most; longest time between two answers to ARP requests each 3 ms: %s; of %d connections that were open %d were reset",
-		*moves, doubles[len(doubles)-1], gaps[len(gaps)-1], *moves, kept.broken)
-	t.Logf("two answered, by length: %s; without an answer: %s", doubles, gaps)
-	if worst := doubles[len(doubles)-1]; *bars && worst > doubleBar || worst > looseDoubleBar {
-		t.Errorf("two nodes answered for %s", worst)
+	t.Logf("%d moves, %d ARP requests: %s; of %d connections that were open %d were reset", *moves, len(questions), total, *moves, kept.broken)
+	if *bars && total.double > doubleBar || total.double > looseDoubleBar {
+		t.Errorf("two nodes answered for %s", total.double)
+	}
+	if *bars && total.unanswered > 0 || total.unanswered*100 > len(questions) {
+		t.Errorf("%d of %d ARP requests were not answered", total.unanswered, len(questions))
 	}
 	for name, fared := range users.Stop() {
 		resets := 0
@@ -152,31 +163,42 @@ func (c *connection) say() error {
 	return err
 }
 
-// window are the replies of a span of time.
-func window(replies []product.Reply, from, until time.Time) []product.Reply {
-	return slices.DeleteFunc(slices.Clone(replies), func(r product.Reply) bool { return r.At.Before(from) || !r.At.Before(until) })
+// window are the questions of a span of time.
+func window(questions []product.Question, from, until time.Time) []product.Question {
+	return slices.DeleteFunc(slices.Clone(questions), func(q product.Question) bool { return q.Asked.Before(from) || !q.Asked.Before(until) })
 }
 
-// handover says of the replies for an address that moves once how long two nodes gave them, the longest time without one, and
-// who gave the last.
-func handover(replies []product.Reply) (double, gap time.Duration, last string) {
-	if len(replies) == 0 {
-		return 0, 0, ""
-	}
-	last = replies[len(replies)-1].MAC
-	var next, before time.Time // the first of the next one, the last of the one before
-	for i, r := range replies {
-		if i > 0 {
-			gap = max(gap, r.At.Sub(replies[i-1].At))
+// handover is how an address went from one node to the next.
+type handover struct {
+	// double is the time from the first request that two nodes answered to the last.
+	double     time.Duration
+	unanswered int
+	to         string
+}
+
+func (h handover) String() string {
+	return fmt.Sprintf("two nodes answered for %s, nobody answered %d", h.double.Round(100*time.Microsecond), h.unanswered)
+}
+
+// handed reads it from the questions of a span in which the address moves once.
+func handed(questions []product.Question) (h handover) {
+	var first time.Time
+	for _, q := range questions {
+		by := map[string]bool{}
+		for _, r := range q.Replies {
+			by[r.MAC], h.to = true, r.MAC
 		}
 		switch {
-		case r.MAC != last:
-			before = r.At
-		case next.IsZero():
-			next = r.At
+		case len(by) == 0:
+			h.unanswered++
+		case len(by) > 1 && first.IsZero():
+			first = q.Asked
+			h.double = askEvery // at most
+		case len(by) > 1:
+			h.double = q.Asked.Sub(first) + askEvery
 		}
 	}
-	return max(0, before.Sub(next)).Round(time.Millisecond), gap.Round(time.Millisecond), last
+	return h
 }
 
 // kube-proxy hangs on the node that answers: another one answers soon, and the first again when it is well.
