@@ -37,6 +37,8 @@ var rules = map[string]rule{
 	"internal/l2/l2test":    {may: []string{"golang.org/x/sys"}, mayNot: kube},
 	"internal/l2/iface":     {may: []string{module + "internal/l2", "github.com/vishvananda/netlink", "golang.org/x/sys"}, mayNot: kube},
 	"internal/bgp":          {mayNot: slices.Concat(kube, linux)}, // log/slog is for the password that does not show itself
+	"internal/bgp/gobgp":    {may: []string{module + "internal/bgp", "github.com/osrg/gobgp", "golang.org/x/sys"}, mayNot: kube},
+	"internal/bgp/bgptest":  {may: []string{module + "internal/l2/l2test"}, mayNot: slices.Concat(kube, linux)},
 	"internal/bfd":          {mayNot: slices.Concat(stdIO, kube, linux)},
 	"internal/bfd/udp":      {may: []string{module + "internal/bfd", "golang.org/x/net", "golang.org/x/sys"}, mayNot: slices.Concat(kube, linux)},
 	"internal/bfd/bfdtest":  {may: []string{module + "internal/bfd"}, mayNot: slices.Concat(kube, linux)},

@@ -5,6 +5,7 @@ package bgp
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -47,4 +48,15 @@ func (c Community) String() string {
 		return fmt.Sprintf("%s%d:%d:%d", largePrefix, c.Parts[0], c.Parts[1], c.Parts[2])
 	}
 	return fmt.Sprintf("%d:%d", c.Parts[0], c.Parts[1])
+}
+
+// CompareCommunities orders communities: the large ones last.
+func CompareCommunities(a, b Community) int {
+	if a.Large != b.Large {
+		if a.Large {
+			return 1
+		}
+		return -1
+	}
+	return slices.Compare(a.Parts[:], b.Parts[:])
 }

@@ -1,0 +1,106 @@
+package gobgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"metallb.io/operator/internal/bgp"
+)
+
+// dialTimeout is how long a router may take for the TCP handshake: two SYN retransmissions.
+const dialTimeout = 4 * time.Second
+
+// dial connects to a router. The error says in words what happened.
+func dial(ctx context.Context, p bgp.Peer) (net.Conn, error) {
+	d := net.Dialer{
+		Timeout: dialTimeout, KeepAlive: -1, // the hold timer sees to that
+		ControlContext: func(_ context.Context, _, _ string, c syscall.RawConn) (err error) {
+			if e := c.Control(func(fd uintptr) { err = prepare(int(fd), p) }); e != nil {
+				return e
+			}
+			return err
+		},
+	}
+	if p.Source.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.Source, 0))
+	}
+	to := netip.AddrPortFrom(p.Address, p.Port)
+	conn, err := d.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to %s: %w", to, inWords(err, p))
+	}
+	return conn, nil
+}
+
+// prepare sets what must be set before the first segment is sent.
+func prepare(fd int, p bgp.Peer) error {
+	// eBGP peers are on the same network unless it is said that they are not (RFC 4271, section 5.1.3).
+	ttl := 255
+	if !p.Internal() && !p.MultiHop {
+		ttl = 1
+	}
+	level, option, tos := unix.IPPROTO_IP, unix.IP_TTL, unix.IP_TOS
+	if p.Address.Is6() {
+		level, option, tos = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, unix.IPV6_TCLASS
+	}
+	const networkControl = 0xc0 // precedence of routing protocols (RFC 4271, appendix E)
+	if err := errors.Join(unix.SetsockoptInt(fd, level, option, ttl), unix.SetsockoptInt(fd, level, tos, networkControl)); err != nil {
+		return err
+	}
+	if p.Device != "" {
+		if err := unix.BindToDevice(fd, p.Device); err != nil {
+			return fmt.Errorf("device %s: %w", p.Device, err)
+		}
+	}
+	if p.Password == "" {
+		return nil
+	}
+	if err := unix.SetsockoptTCPMD5Sig(fd, unix.IPPROTO_TCP, unix.TCP_MD5SIG, signature(p)); err != nil {
+		return fmt.Errorf("the password cannot be used (TCP MD5): %w", err)
+	}
+	return nil
+}
+
+// signature is the key for all segments to and from a peer.
+func signature(p bgp.Peer) *unix.TCPMD5Sig {
+	s := &unix.TCPMD5Sig{}
+	s.Addr.Family, s.Keylen = unix.AF_INET, uint16(copy(s.Key[:], p.Password.Reveal()))
+	address, at := p.Address.AsSlice(), 2 // after the port (sockaddr_in)
+	if p.Address.Is6() {
+		s.Addr.Family, at = unix.AF_INET6, 6 // after the port and the flow (sockaddr_in6)
+	}
+	for i, b := range address {
+		s.Addr.Data[at+i] = b
+	}
+	return s
+}
+
+// inWords makes of an error of a connection what a user can act upon.
+func inWords(err error, p bgp.Peer) error {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED):
+		return errors.New("it refuses connections: BGP does not run there, or not for this node's address")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		if p.Password != "" {
+			return errors.New("it does not answer; where it has another password than this end, or none, it does not either")
+		}
+		return errors.New("it does not answer; a router that wants a password does not either")
+	case errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH):
+		return errors.New("there is no way to it (no route, or nobody answers to its address)")
+	case errors.Is(err, unix.EADDRNOTAVAIL) && p.Source.IsValid():
+		return fmt.Errorf("this node does not have the source address %s", p.Source)
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}

@@ -1,0 +1,285 @@
+package gobgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	packet "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	gobgp "github.com/osrg/gobgp/v4/pkg/server"
+	"golang.org/x/sys/unix"
+
+	"metallb.io/operator/internal/bgp"
+)
+
+// loopback is where the server finds its only neighbour, the relay.
+const loopback = "127.0.0.1"
+
+// speaker is a GoBGP server. What it announces stays from one connection to the next.
+type speaker struct {
+	peer     bgp.Peer
+	server   *gobgp.BgpServer
+	listener *net.TCPListener
+	calls    chan net.Conn // the latest connection from the server
+	stop     context.CancelFunc
+
+	mu          sync.Mutex
+	established func(ipv4, ipv6 bool)
+}
+
+func newSpeaker(p bgp.Peer, log *slog.Logger) (*speaker, error) {
+	l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.MustParseAddrPort(loopback+":0")))
+	if err != nil {
+		return nil, fmt.Errorf("no connection within this process: %w", err)
+	}
+	server := gobgp.NewBgpServer(gobgp.LoggerOption(slog.New(newQuiet(log.Handler())), nil))
+	ctx, stop := context.WithCancel(context.Background())
+	v := &speaker{peer: p, server: server, listener: l, calls: make(chan net.Conn, 1), stop: stop}
+	go server.Serve()
+	global := &api.Global{Asn: p.LocalASN, RouterId: p.RouterID.String(), ListenPort: -1}
+	if err := server.StartBgp(ctx, &api.StartBgpRequest{Global: global}); err != nil {
+		v.close()
+		return nil, err
+	}
+	if err := server.WatchEvent(ctx, gobgp.WatchEventMessageCallbacks{OnPeerUpdate: v.seen}, gobgp.WatchPeer()); err != nil {
+		v.close()
+		return nil, err
+	}
+	go v.answer()
+	return v, nil
+}
+
+// close ends the server.
+func (v *speaker) close() {
+	v.stop() // the watch first: GoBGP waits for it
+	_ = v.listener.Close()
+	v.server.Stop()
+}
+
+// begin has the server call the relay, which it does within two seconds.
+func (v *speaker) begin() error {
+	p := v.peer
+	neighbour := &api.Peer{
+		Conf: &api.PeerConf{NeighborAddress: loopback, PeerAsn: p.ASN, LocalAsn: p.LocalASN},
+		Timers: &api.Timers{Config: &api.TimersConfig{
+			HoldTime: seconds(p.HoldTime), KeepaliveInterval: seconds(p.KeepaliveTime), ConnectRetry: 1, IdleHoldTimeAfterReset: 1,
+		}},
+		Transport: &api.Transport{LocalAddress: loopback, RemotePort: uint32(v.listener.Addr().(*net.TCPAddr).Port)},
+	}
+	if p.GracefulRestart {
+		// What is forwarded does not depend on this process, and the peer may have kept what the last session told it.
+		neighbour.GracefulRestart = &api.GracefulRestart{
+			Enabled: true, RestartTime: seconds32(bgp.RestartTime), DeferralTime: deferral, LocalRestarting: true,
+		}
+	}
+	if p.IPv4 {
+		neighbour.AfiSafis = append(neighbour.AfiSafis, family(api.Family_AFI_IP, p.GracefulRestart))
+	}
+	if p.IPv6 {
+		neighbour.AfiSafis = append(neighbour.AfiSafis, family(api.Family_AFI_IP6, p.GracefulRestart))
+	}
+	return v.server.AddPeer(context.Background(), &api.AddPeerRequest{Peer: neighbour})
+}
+
+// deferral is how long, in seconds, to wait with what is announced for the end of what the peer announces (RFC 4724, section
+// 4.1). Nothing of that counts here, so it is as short as can be.
+const deferral = 1
+
+func seconds(d time.Duration) uint64   { return uint64(d / time.Second) }
+func seconds32(d time.Duration) uint32 { return uint32(d / time.Second) }
+
+func family(afi api.Family_Afi, restart bool) *api.AfiSafi {
+	f := &api.Family{Afi: afi, Safi: api.Family_SAFI_UNICAST}
+	return &api.AfiSafi{
+		Config:            &api.AfiSafiConfig{Family: f, Enabled: true},
+		MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: restart}},
+	}
+}
+
+// finish has the server forget the connection, so that it calls again at once when it is to begin.
+func (v *speaker) finish() {
+	_ = v.server.DeletePeer(context.Background(), &api.DeletePeerRequest{Address: loopback})
+	select {
+	case c := <-v.calls:
+		_ = c.Close()
+	default:
+	}
+}
+
+// onEstablished has f called when the session is established, with the families that it has.
+func (v *speaker) onEstablished(f func(ipv4, ipv6 bool)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.established = f
+}
+
+// seen is called by the server, one event after the other.
+func (v *speaker) seen(e *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
+	v.mu.Lock()
+	f := v.established
+	v.mu.Unlock()
+	if f == nil || e.Peer.State.SessionState != packet.BGP_FSM_ESTABLISHED {
+		return
+	}
+	ipv4, ipv6 := false, false
+	for _, c := range e.Peer.State.RemoteCap {
+		if mp, ok := c.(*packet.CapMultiProtocol); ok {
+			ipv4, ipv6 = ipv4 || mp.CapValue == packet.RF_IPv4_UC, ipv6 || mp.CapValue == packet.RF_IPv6_UC
+		}
+	}
+	f(ipv4 && v.peer.IPv4, ipv6 && v.peer.IPv6)
+}
+
+// answer takes the server's calls, of which the latest counts, until the listener is closed.
+func (v *speaker) answer() {
+	for {
+		c, err := v.listener.Accept()
+		if err != nil {
+			return
+		}
+		if !ours(c.RemoteAddr().(*net.TCPAddr).AddrPort()) {
+			_ = c.Close() // somebody else on this node
+			continue
+		}
+		select {
+		case old := <-v.calls:
+			_ = old.Close()
+		default:
+		}
+		v.calls <- c
+	}
+}
+
+// accept returns the connection to the server.
+func (v *speaker) accept(ctx context.Context) (net.Conn, error) {
+	select {
+	case c := <-v.calls:
+		return c, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// ours reports whether this process has a socket with that address: nobody else is to speak to routers through it.
+func ours(address netip.AddrPort) bool {
+	descriptors, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return false
+	}
+	for _, d := range descriptors {
+		fd, err := strconv.Atoi(d.Name())
+		if err != nil {
+			continue
+		}
+		sa, err := unix.Getsockname(fd)
+		if err != nil {
+			continue
+		}
+		if in, ok := sa.(*unix.SockaddrInet4); ok && netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port)) == address {
+			if t, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && t == unix.SOCK_STREAM {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// batch is how many paths are handed over at a time, between which the server can do other things.
+const batch = 500
+
+// announce changes what the server announces. Prefixes of a family without a next hop are left out.
+func (v *speaker) announce(advertise []bgp.Path, withdraw []netip.Prefix, p bgp.Peer, hops nextHops) error {
+	var add, remove []*apiutil.Path
+	for _, prefix := range withdraw {
+		if p.Carries(prefix.Addr()) {
+			remove = append(remove, withdrawal(prefix))
+		}
+	}
+	for _, path := range advertise {
+		switch hop := hops.of(path.Prefix); {
+		case !p.Carries(path.Prefix.Addr()):
+		case !hop.IsValid():
+			remove = append(remove, withdrawal(path.Prefix))
+		default:
+			made, err := advertisement(path, hop, p.Internal())
+			if err != nil {
+				return fmt.Errorf("prefix %s: %w", path.Prefix, err)
+			}
+			add = append(add, made)
+		}
+	}
+	var errs []error
+	for len(remove) > 0 {
+		n := min(len(remove), batch)
+		errs = append(errs, v.server.DeletePath(apiutil.DeletePathRequest{Paths: remove[:n]}))
+		remove = remove[n:]
+	}
+	for len(add) > 0 {
+		n := min(len(add), batch)
+		_, err := v.server.AddPath(apiutil.AddPathRequest{Paths: add[:n]})
+		errs = append(errs, err)
+		add = add[n:]
+	}
+	return errors.Join(errs...)
+}
+
+func withdrawal(prefix netip.Prefix) *apiutil.Path {
+	nlri, _ := packet.NewIPAddrPrefix(prefix) // fails for prefixes that are not valid only
+	return &apiutil.Path{Family: familyOf(prefix), Nlri: nlri, Withdrawal: true}
+}
+
+func familyOf(prefix netip.Prefix) packet.Family {
+	if prefix.Addr().Is4() {
+		return packet.RF_IPv4_UC
+	}
+	return packet.RF_IPv6_UC
+}
+
+func advertisement(p bgp.Path, hop netip.Addr, internal bool) (*apiutil.Path, error) {
+	nlri, err := packet.NewIPAddrPrefix(p.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	attributes := []packet.PathAttributeInterface{packet.NewPathAttributeOrigin(packet.BGP_ORIGIN_ATTR_TYPE_IGP)}
+	if p.Prefix.Addr().Is4() {
+		next, err := packet.NewPathAttributeNextHop(hop)
+		if err != nil {
+			return nil, err
+		}
+		attributes = append(attributes, next)
+	} else {
+		next, err := packet.NewPathAttributeMpReachNLRI(packet.RF_IPv6_UC, []packet.PathNLRI{{NLRI: nlri}}, hop)
+		if err != nil {
+			return nil, err
+		}
+		attributes = append(attributes, next)
+	}
+	if internal && p.LocalPref != 0 {
+		attributes = append(attributes, packet.NewPathAttributeLocalPref(p.LocalPref))
+	}
+	var small []uint32
+	var large []*packet.LargeCommunity
+	for _, c := range p.Communities {
+		if c.Large {
+			large = append(large, packet.NewLargeCommunity(c.Parts[0], c.Parts[1], c.Parts[2]))
+		} else {
+			small = append(small, c.Parts[0]<<16|c.Parts[1])
+		}
+	}
+	if len(small) > 0 {
+		attributes = append(attributes, packet.NewPathAttributeCommunities(small))
+	}
+	if len(large) > 0 {
+		attributes = append(attributes, packet.NewPathAttributeLargeCommunities(large))
+	}
+	return &apiutil.Path{Family: familyOf(p.Prefix), Nlri: nlri, Attrs: attributes, Age: time.Now().Unix()}, nil
+}
