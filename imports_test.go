@@ -45,7 +45,7 @@ var rules = map[string]rule{
 	"internal/config":       {may: append([]string{module + "api", module + "internal/ipam", module + "internal/bgp"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/lbservice":    {may: append([]string{module + "internal/ipam", module + "internal/announce"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/announce": {
-		may:    []string{module + "internal/config", module + "internal/election", module + "internal/l2", "k8s.io/apimachinery"},
+		may:    []string{module + "internal/config", module + "internal/election", module + "internal/l2", module + "internal/bgp", "k8s.io/apimachinery"},
 		mayNot: slices.Concat(clients, linux),
 	},
 	"internal/config/configtest": {may: append([]string{module + "api", module + "internal/config", module + "internal/bgp", "sigs.k8s.io/yaml"}, apiTypes...), mayNot: slices.Concat(clients, linux)},

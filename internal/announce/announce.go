@@ -1,5 +1,5 @@
 // Package announce decides what a node announces: from a snapshot of everything that matters to what is desired, with a
-// reason for each address of each Service. It is pure: no clock, no client, no logger; it imports config, election and l2.
+// reason for each address of each Service. It is pure: no clock, no client, no logger; it imports config, election, l2 and bgp.
 // What it decides is a function of the snapshot alone, so every speaker can compute what the others decide.
 package announce
 
@@ -102,6 +102,8 @@ type Desired struct {
 	// Why holds, sorted by address and Service, a line for each Service of each address that it is for this node to speak of:
 	// those that it owns, and its share of those that nobody does.
 	Why []Why
+	// BGP is what this node is to tell its routers.
+	BGP BGP
 	// Excluded says why this node may announce nothing at all though its speaker is there; empty: it may.
 	Excluded string
 	// Checks on the LAN that are for this node to make, sorted by address, and how many addresses there are in the cluster, by

@@ -24,6 +24,7 @@ type Planner struct {
 	users    map[netip.Addr][]use // sorted by the Services' names
 	outcomes []outcome            // sorted by address
 	desired  Desired
+	router   router
 }
 
 // outcome is what the decision on an address means for this node.
@@ -76,7 +77,9 @@ func (p *Planner) Plan(c Cluster, changed []Service) Desired {
 		}
 	}
 	p.desired.Addresses = len(p.users)
-	return p.desired
+	out := p.desired
+	out.BGP = p.router.plan(&c, p.services, changed)
+	return out
 }
 
 // Yields returns, of the addresses that this node answers, those that by the last plan another member is to announce: they may go
