@@ -39,6 +39,7 @@ var rules = map[string]rule{
 	"internal/bgp":          {mayNot: slices.Concat(kube, linux)}, // log/slog is for the password that does not show itself
 	"internal/bgp/gobgp":    {may: []string{module + "internal/bgp", "github.com/osrg/gobgp", "golang.org/x/sys"}, mayNot: kube},
 	"internal/bgp/bgptest":  {may: []string{module + "internal/l2/l2test"}, mayNot: slices.Concat(kube, linux)},
+	"internal/bgp/engine":   {may: []string{module + "internal/bgp"}, mayNot: append([]string{"github.com/osrg"}, kube...)},
 	"internal/bfd":          {mayNot: slices.Concat(stdIO, kube, linux)},
 	"internal/bfd/udp":      {may: []string{module + "internal/bfd", "golang.org/x/net", "golang.org/x/sys"}, mayNot: slices.Concat(kube, linux)},
 	"internal/bfd/bfdtest":  {may: []string{module + "internal/bfd"}, mayNot: slices.Concat(kube, linux)},
