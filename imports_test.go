@@ -64,6 +64,7 @@ var rules = map[string]rule{
 	"internal/setup":             {may: []string{module + "api", module + "config/crd", module + "controllers/webhook", module + "internal/render", "k8s.io", "sigs.k8s.io"}, mayNot: linux},
 	"internal/obs":               {may: []string{"github.com/prometheus/client_golang", "github.com/go-logr"}, mayNot: slices.Concat(kube, linux)},
 	"controllers/storageversion": {may: append([]string{"github.com/go-logr"}, kube...), mayNot: append([]string{module + "api"}, linux...)},
+	"speaker/sessions":           {may: []string{module + "internal/bfd", module + "internal/bgp"}, mayNot: append([]string{"github.com/osrg"}, kube...)},
 	"speaker/heartbeat":          {may: []string{module + "internal/bfd", "golang.org/x"}, mayNot: kube},
 	"speaker/kubeproxy":          {mayNot: slices.Concat(kube, linux)},
 	"speaker/members":            {may: []string{"github.com/hashicorp/memberlist", "golang.org/x"}, mayNot: kube},

@@ -29,6 +29,7 @@ import (
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/controllers/configuration"
+	"metallb.io/operator/internal/bfd/udp"
 	"metallb.io/operator/internal/l2/arp"
 	"metallb.io/operator/internal/l2/iface"
 	"metallb.io/operator/internal/l2/ndp"
@@ -37,6 +38,7 @@ import (
 	"metallb.io/operator/speaker/kubeproxy"
 	"metallb.io/operator/speaker/members"
 	"metallb.io/operator/speaker/node"
+	"metallb.io/operator/speaker/sessions"
 )
 
 type speakerFlags struct {
@@ -51,6 +53,7 @@ type speakerFlags struct {
 	timing                                members.Timing
 	heartbeat                             time.Duration
 	kubeProxy, kubeProxyURL               string
+	logLevel                              string // as all commands have it
 }
 
 func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger) error {
@@ -79,6 +82,9 @@ func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger
 	fs.StringVar(&f.kubeProxy, "kube-proxy-health", string(kubeproxy.Automatic), "what follows from the health of kube-proxy on this node. automatic: once it has been healthy, a node where it is not announces only what no other can; required: also before it has been; ignored: nothing")
 	fs.StringVar(&f.kubeProxyURL, "kube-proxy-health-url", kubeproxy.DefaultURL, "where kube-proxy on this node says whether it is healthy")
 	return func(ctx context.Context, log *slog.Logger) error {
+		if level := fs.Lookup("log-level"); level != nil {
+			f.logLevel = level.Value.String()
+		}
 		if portErr != nil {
 			return fmt.Errorf("environment variable METALLB_ML_BIND_PORT: %w", portErr)
 		}
@@ -174,11 +180,19 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	defer ipv6.Close()
 	secret := filepath.Join(f.secretAt, "secretkey")
 	member := members.Config{Node: f.nodeName, Instance: f.podName, Address: gossip, Secret: readSecret(secret, log), Timing: f.timing, Log: log}
+	bfd := udp.New(udp.Options{Log: log})
+	defer closeBFD(bfd, log)
+	paths := udp.Divide(bfd)
+	defer paths.Close()
 	if f.heartbeat > 0 {
-		beats := heartbeat.New(gossip.Addr(), f.heartbeat, log)
+		beats := heartbeat.New(paths.Share(), gossip.Addr(), f.heartbeat, log)
 		defer beats.Close()
 		member.Heartbeats = beats
 	}
+	bgp := newEngine(cmp.Or(f.logLevel, "info"), log)
+	defer bgp.Close()
+	routers := sessions.New(bgp, paths.Share(), log)
+	defer routers.Close()
 	group, err := join(ctx, member)
 	if err != nil {
 		return err
@@ -193,7 +207,7 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 			Client: live, Namespace: namespace, Name: configuration.SpeakerState(f.nodeName), Component: configuration.Speaker,
 			Node: f.nodeName, Pod: f.podName,
 		},
-		Members: group, Network: network, KubeProxy: proxy, ARP: ipv4, NDP: ipv6,
+		Members: group, Network: network, KubeProxy: proxy, ARP: ipv4, NDP: ipv6, BGP: routers,
 		Recorder: recorder, Metrics: counters, Log: log,
 	})
 	return runAll(ctx, background, n.Run,

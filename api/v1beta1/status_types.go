@@ -160,6 +160,12 @@ type BGPSessionStateStatus struct {
 	// VRF in which the session runs; empty for the default one.
 	// +optional
 	VRF string `json:"vrf,omitempty"`
+	// Since is when the session came into this state.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+	// LastError says in words why the session ended last or cannot begin; empty: it never did.
+	// +optional
+	LastError string `json:"lastError,omitempty"`
 }
 
 // BGPSessionState tells how one node's session with one peer is.

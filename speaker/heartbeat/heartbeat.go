@@ -20,15 +20,11 @@ import (
 // DefaultInterval between two heartbeats. Two that are missed are silence, if the node's kernel does not answer either.
 const DefaultInterval = 150 * time.Millisecond
 
-const (
-	multiplier = 2
-	// farewell is how long to wait for the other ends to hear that this one goes on purpose.
-	farewell = 300 * time.Millisecond
-)
+const multiplier = 2
 
 // Heartbeats are the sessions. They are safe for concurrent use.
 type Heartbeats struct {
-	server   *udp.Server
+	sessions Sessions
 	own      netip.Addr
 	interval time.Duration
 	log      *slog.Logger
@@ -50,18 +46,26 @@ type Heartbeats struct {
 // doubt is the question whether a node that is not heard is there.
 type doubt struct{ end context.CancelFunc }
 
-// New watches nothing yet. Own is the node's address on the network.
-func New(own netip.Addr, interval time.Duration, log *slog.Logger) *Heartbeats {
+// Sessions are BFD sessions, as a udp.Server or a udp.Share has them.
+type Sessions interface {
+	Sync([]udp.Session) ([]udp.Status, error)
+	Changed() <-chan struct{}
+	Changes() []udp.Change
+}
+
+// New watches nothing yet. Own is the node's address on the network. Close ends the watching; who ends the sessions in the end is
+// not said here.
+func New(s Sessions, own netip.Addr, interval time.Duration, log *slog.Logger) *Heartbeats {
 	h := &Heartbeats{
-		server: udp.New(udp.Options{Log: log}), own: own, interval: interval, log: log, kernel: ask,
+		sessions: s, own: own, interval: interval, log: log, kernel: ask,
 		changed: make(chan struct{}, 1), changes: map[netip.Addr]bool{}, doubts: map[netip.Addr]*doubt{},
 	}
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.loops.Go(func() {
 		for {
 			select {
-			case <-h.server.Changed():
-				h.take(heard(h.server.Changes()))
+			case <-h.sessions.Changed():
+				h.take(heard(h.sessions.Changes()))
 			case <-h.ctx.Done():
 				return
 			}
@@ -93,7 +97,7 @@ func (h *Heartbeats) Watch(addresses []netip.Addr) {
 			})
 		}
 	}
-	_, err := h.server.Sync(wanted)
+	_, err := h.sessions.Sync(wanted)
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -189,14 +193,8 @@ func heard(changes []udp.Change) map[netip.Addr]bool {
 	return out
 }
 
-// Close ends the sessions, so that the other ends see that it is on purpose; where another process of this node waits for
-// them, it goes on with them.
+// Close ends the watching.
 func (h *Heartbeats) Close() {
 	h.stop()
 	h.loops.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), farewell)
-	defer cancel()
-	if err := h.server.Close(ctx); err != nil {
-		h.log.Warn("cannot end the heartbeats", "error", err)
-	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"metallb.io/operator/internal/bfd/udp"
 	"metallb.io/operator/internal/l2/l2test"
 )
 
@@ -76,7 +77,7 @@ func TestWhoIsNotHeardIsAskedForFirst(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.2")
 	k := &kernels{}
 	k.say(nil)
-	h := New(netip.MustParseAddr("192.0.2.1"), time.Millisecond, slog.New(slog.DiscardHandler))
+	h := New(udp.New(udp.Options{}), netip.MustParseAddr("192.0.2.1"), time.Millisecond, slog.New(slog.DiscardHandler))
 	defer h.Close()
 	h.kernel = func(context.Context, netip.Addr, netip.Addr) error {
 		k.asked.Add(1)

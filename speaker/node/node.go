@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/announce"
 	"metallb.io/operator/internal/config"
@@ -112,6 +113,7 @@ type Options struct {
 	KubeProxy KubeProxy
 	ARP       ARP
 	NDP       NDP
+	BGP       BGP
 	Recorder  record.EventRecorder
 	Metrics   *Metrics
 	Log       *slog.Logger
@@ -123,8 +125,11 @@ type Node struct {
 	inputs   *inputs
 	secrets  *secrets
 	teller   *teller
-	statuses *statuses
+	statuses *statuses[*v1beta1.ServiceL2Status, v1beta1.ServiceL2StatusStatus]
 	checks   *checks
+
+	bgpStatuses   *statuses[*v1beta1.ServiceBGPStatus, v1beta1.ServiceBGPStatusStatus]
+	sessionStates *statuses[*v1beta1.BGPSessionState, v1beta1.BGPSessionStateStatus]
 
 	// Of the loop alone.
 	planner   announce.Planner
@@ -136,6 +141,7 @@ type Node struct {
 	running   []l2.Entry     // what the last round left running
 	yielding  yielding
 	reported  map[line]bool
+	told      map[line]bool // the same of routers
 	warned    map[line]bool
 	conflicts map[conflict]check.Problem
 	excluded  string // what keeps this node from announcing, as users know
@@ -159,13 +165,17 @@ func New(o Options) *Node {
 		ready: errors.New("the configuration has not been read from the API server yet"),
 	}
 	n.secrets = newSecrets(o.Live, o.Namespace, n.inputs.changeConfig)
-	n.teller, n.statuses, n.checks = newTeller(n), newStatuses(n), newChecks(n)
+	n.teller, n.statuses, n.checks = newTeller(n), newStatuses(n, serviceL2Status), newChecks(n)
+	n.bgpStatuses, n.sessionStates = newStatuses(n, serviceBGPStatus), newStatuses(n, bgpSessionState)
+	o.Metrics.bgp.follow(o.BGP)
 	return n
 }
 
 // Run announces until the context ends, and then hands over to other nodes.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.statuses.queue.ShutDown()
+	defer n.bgpStatuses.queue.ShutDown()
+	defer n.sessionStates.queue.ShutDown()
 	err := n.watch(ctx)
 	if err == nil {
 		n.Log.Info("the configuration has been read")
@@ -174,6 +184,8 @@ func (n *Node) Run(ctx context.Context) error {
 		beside.Go(func() { n.teller.run(ctx) })
 		beside.Go(func() { n.statuses.run(ctx) })
 		beside.Go(func() { n.checks.run(ctx) })
+		beside.Go(func() { n.bgpStatuses.run(ctx) })
+		beside.Go(func() { n.sessionStates.run(ctx) })
 		n.loop(ctx)
 		defer beside.Wait()
 	}
@@ -198,6 +210,7 @@ func (n *Node) loop(ctx context.Context) {
 		case <-n.KubeProxy.Changed():
 		case <-n.ARP.Failed():
 		case <-n.NDP.Failed():
+		case <-n.BGP.Changed():
 		case <-ctx.Done():
 			return
 		}

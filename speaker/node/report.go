@@ -50,7 +50,7 @@ func (n *Node) report(d announce.Desired, running []l2.Entry, sibling bool) {
 		}
 		now[l] = true
 		if l.reason == announce.Announced {
-			statuses.add(w)
+			statuses.add(n.Name, w)
 		}
 		if !n.reported[l] {
 			n.begin(l, w, sibling)
@@ -94,6 +94,7 @@ type Metrics struct {
 	requests, responses, gratuitous *prometheus.CounterVec
 	conflicts                       *prometheus.GaugeVec
 	repairs                         *prometheus.CounterVec
+	bgp                             *bgpMetrics
 }
 
 // NewMetrics registers the metrics, under the names that users' dashboards have.
@@ -102,7 +103,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "metallb", Subsystem: "layer2", Name: name, Help: help}, []string{"ip"})
 	}
 	m := &Metrics{
-		kubernetes: obs.NewClient(),
+		kubernetes: obs.NewClient(), bgp: &bgpMetrics{},
 		announced: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "metallb", Subsystem: "speaker", Name: "announced",
 			Help: "1 for each address of a Service that this node announces, by protocol.",
@@ -123,7 +124,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Help: "Times that an address was claimed anew against another machine (defend) or the sockets of an interface were opened anew (reopen).",
 		}, []string{"action"}),
 	}
-	for _, c := range []prometheus.Collector{m.kubernetes, m.announced, m.kubeProxy, m.requests, m.responses, m.gratuitous, m.conflicts, m.repairs} {
+	for _, c := range []prometheus.Collector{m.kubernetes, m.announced, m.kubeProxy, m.requests, m.responses, m.gratuitous, m.conflicts, m.repairs, m.bgp} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -53,6 +53,7 @@ func (n *Node) round(ctx context.Context) error {
 	n.checks.set(desired, view, network)
 	n.report(desired, n.running, view.Sibling)
 	n.warn(desired, view)
+	n.routers(desired.BGP, view.Sibling)
 
 	n.setReady(readiness(view.Joined, len(network.Interfaces), len(open), listenErr, configErr))
 	err := errors.Join(configErr, listenErr, syncErr)

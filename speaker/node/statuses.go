@@ -6,23 +6,23 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"metallb.io/operator/api/v1beta1"
-	"metallb.io/operator/internal/announce"
 )
 
 const (
-	// statusWriters is how many ServiceL2Statuses are written at the same time: each node of a cluster does so.
+	// statusWriters is how many resources of a kind are written at the same time: each node of a cluster does so.
 	statusWriters = 4
 	// statusRetry and longestStatusRetry bound the wait after one, two, three errors in a row with one of them.
 	statusRetry, longestStatusRetry = 50 * time.Millisecond, 5 * time.Second
@@ -33,82 +33,63 @@ const (
 	complaintEvery = 30 * time.Second
 )
 
-// l2Statuses are what this node's ServiceL2Statuses are to say, by Service.
-type l2Statuses map[string]*v1beta1.ServiceL2StatusStatus
-
-// add takes one address that the node announces. Those of a Service come in their order.
-func (s l2Statuses) add(w announce.Why) {
-	interfaces := make([]v1beta1.InterfaceInfo, len(w.Interfaces))
-	for i, name := range w.Interfaces {
-		interfaces[i].Name = name
-	}
-	x, ok := s[w.Service]
-	switch {
-	case !ok:
-		x = &v1beta1.ServiceL2StatusStatus{Interfaces: interfaces}
-		s[w.Service] = x
-	case len(interfaces) == 0 || len(x.Interfaces) == 0: // none named is all
-		x.Interfaces = nil
-	default:
-		for _, i := range interfaces {
-			if !slices.Contains(x.Interfaces, i) {
-				x.Interfaces = append(x.Interfaces, i)
-			}
-		}
-	}
-	x.Addresses = append(x.Addresses, w.Address.String())
+// reports are a kind of resource by which a speaker says what it does: O, whose status is S.
+type reports[O client.Object, S any] struct {
+	kind   string
+	prefix string // of the resources' names
+	empty  func() O
+	list   func() client.ObjectList
+	status func(O) *S
+	labels func(*S) map[string]string
 }
 
-// statuses keep the ServiceL2Statuses of this node in line with what it announces, one for each Service. They are written
-// beside the loop, which never waits, a few at a time, where something differs, and again after an error. A resource whose
-// label names another node is not seen here, and so never touched.
+// statuses keep the resources of one kind of this node in line with what it does, one for each of what they are about: a
+// Service, or a peer. They are written beside the loop, which never waits, a few at a time, where something differs, and
+// again after an error. A resource whose label names another node is not seen here, and so never touched.
 //
 // The speaker's pod owns them: they go when it goes. While two speakers run on the node, the older one writes them. The
 // younger only makes itself their owner, in time for the older one's end.
-type statuses struct {
+type statuses[O client.Object, S any] struct {
 	*Node
+	reports[O, S]
 	queue workqueue.TypedRateLimitingInterface[string] // names of resources
 
 	mu         sync.Mutex
-	since      time.Time // when it was known first what is wanted; zero: not yet
-	want       l2Statuses
-	named      map[string]*v1beta1.ServiceL2StatusStatus // the same by name of the resource
+	since      time.Time     // when it was known first what is wanted; zero: not yet
+	want       map[string]*S // by what they are about
+	named      map[string]*S // the same by name of the resource
 	kin        kin
 	complained time.Time
 }
 
-func newStatuses(n *Node) *statuses {
+func newStatuses[O client.Object, S any](n *Node, r reports[O, S]) *statuses[O, S] {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[string](statusRetry, longestStatusRetry)
-	return &statuses{Node: n, queue: workqueue.NewTypedRateLimitingQueue[string](limiter), named: map[string]*v1beta1.ServiceL2StatusStatus{}}
+	return &statuses[O, S]{Node: n, reports: r, queue: workqueue.NewTypedRateLimitingQueue[string](limiter), named: map[string]*S{}}
 }
 
-// statusName is that of the resource about a Service and a node. It is the same for every pod of the node, so that the next
-// one finds what the last one left.
-func statusName(service, node string) string {
-	sum := sha256.Sum256([]byte(service + "/" + node))
-	return fmt.Sprintf("l2-%x", sum[:8])
+// name is that of the resource about something and a node. It is the same for every pod of the node, so that the next one
+// finds what the last one left.
+func (r *reports[O, S]) name(about, node string) string {
+	sum := sha256.Sum256([]byte(about + "/" + node))
+	return fmt.Sprintf("%s-%x", r.prefix, sum[:8])
 }
 
-// set takes what is announced now.
-func (s *statuses) set(want l2Statuses) {
+// set takes what is so now.
+func (s *statuses[O, S]) set(want map[string]*S) {
 	kin := s.inputs.kin()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for service, w := range want {
-		old, ok := s.want[service]
-		if ok && slices.Equal(old.Addresses, w.Addresses) && slices.Equal(old.Interfaces, w.Interfaces) && slices.Equal(old.Problems, w.Problems) {
-			want[service] = old
+	for about, w := range want {
+		if old, ok := s.want[about]; ok && reflect.DeepEqual(old, w) {
 			continue
 		}
-		key := splitName(service)
-		w.Node, w.ServiceNamespace, w.ServiceName = s.Name, key.Namespace, key.Name
-		name := statusName(service, s.Name)
+		name := s.name(about, s.Name)
 		s.named[name] = w
 		s.queue.Add(name)
 	}
-	for service := range s.want {
-		if want[service] == nil {
-			name := statusName(service, s.Name)
+	for about := range s.want {
+		if want[about] == nil {
+			name := s.name(about, s.Name)
 			delete(s.named, name)
 			s.queue.Add(name)
 		}
@@ -130,10 +111,10 @@ func (s *statuses) set(want l2Statuses) {
 const allThere = ""
 
 // seen queues a resource that a watch tells of.
-func (s *statuses) seen(o *v1beta1.ServiceL2Status) { s.queue.Add(o.Name) }
+func (s *statuses[O, S]) seen(o O) { s.queue.Add(o.GetName()) }
 
 // run writes until the context ends.
-func (s *statuses) run(ctx context.Context) {
+func (s *statuses[O, S]) run(ctx context.Context) {
 	var writers sync.WaitGroup
 	for range statusWriters {
 		writers.Go(func() {
@@ -147,7 +128,7 @@ func (s *statuses) run(ctx context.Context) {
 }
 
 // next brings one resource in line, and returns false when there will be no more.
-func (s *statuses) next(ctx context.Context) bool {
+func (s *statuses[O, S]) next(ctx context.Context) bool {
 	name, over := s.queue.Get()
 	if over {
 		return false
@@ -168,7 +149,7 @@ func (s *statuses) next(ctx context.Context) bool {
 }
 
 // complainOf logs an error and counts it, but for a conflict: that is the cache being late.
-func (s *statuses) complainOf(err error) {
+func (s *statuses[O, S]) complainOf(err error) {
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		return
 	}
@@ -177,12 +158,12 @@ func (s *statuses) complainOf(err error) {
 	defer s.mu.Unlock()
 	if now := time.Now(); now.Sub(s.complained) > complaintEvery {
 		s.complained = now
-		s.Log.Warn("cannot write a ServiceL2Status; trying again", "error", err)
+		s.Log.Warn("cannot write a "+s.kind+"; trying again", "error", err)
 	}
 }
 
 // sync brings one resource in line with what is wanted of it.
-func (s *statuses) sync(ctx context.Context, name string) error {
+func (s *statuses[O, S]) sync(ctx context.Context, name string) error {
 	s.mu.Lock()
 	want, since, kin := s.named[name], s.since, s.kin
 	s.mu.Unlock()
@@ -195,7 +176,7 @@ func (s *statuses) sync(ctx context.Context, name string) error {
 		s.queue.AddAfter(name, time.Until(settled))
 		return nil
 	}
-	is := &v1beta1.ServiceL2Status{}
+	is := s.empty()
 	err := s.Cache.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: name}, is)
 	switch {
 	case client.IgnoreNotFound(err) != nil:
@@ -207,26 +188,31 @@ func (s *statuses) sync(ctx context.Context, name string) error {
 	case want == nil && kin.older:
 		return nil
 	case want == nil:
-		return s.count(client.IgnoreNotFound(s.Live.Delete(ctx, is, client.Preconditions{UID: &is.UID})))
+		uid := is.GetUID()
+		return s.count(client.IgnoreNotFound(s.Live.Delete(ctx, is, client.Preconditions{UID: &uid})))
 	}
-	return s.update(ctx, is.DeepCopy(), want, kin)
+	return s.update(ctx, is.DeepCopyObject().(O), want, kin)
 }
 
-func (s *statuses) queueAll(ctx context.Context) error {
-	var list v1beta1.ServiceL2StatusList
-	if err := s.Cache.List(ctx, &list, client.InNamespace(s.Namespace)); err != nil {
+func (s *statuses[O, S]) queueAll(ctx context.Context) error {
+	list := s.list()
+	if err := s.Cache.List(ctx, list, client.InNamespace(s.Namespace)); err != nil {
 		return err
 	}
-	for i := range list.Items {
-		s.queue.Add(list.Items[i].Name)
-	}
-	return nil
+	return meta.EachListItem(list, func(o runtime.Object) error {
+		s.queue.Add(o.(client.Object).GetName())
+		return nil
+	})
 }
 
 // create makes the resource. The API takes its status by a second request; where that fails, the watch brings the resource back
 // here.
-func (s *statuses) create(ctx context.Context, name string, want *v1beta1.ServiceL2StatusStatus, kin kin) error {
-	o := &v1beta1.ServiceL2Status{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: name, Labels: statusLabels(want), OwnerReferences: kin.owners()}}
+func (s *statuses[O, S]) create(ctx context.Context, name string, want *S, kin kin) error {
+	o := s.empty()
+	o.SetNamespace(s.Namespace)
+	o.SetName(name)
+	o.SetLabels(s.labels(want))
+	o.SetOwnerReferences(kin.owners())
 	err := s.Live.Create(ctx, o)
 	if apierrors.IsAlreadyExists(err) { // the cache is late, or somebody took the label away by which it finds it
 		if err := s.Live.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
@@ -241,40 +227,35 @@ func (s *statuses) create(ctx context.Context, name string, want *v1beta1.Servic
 }
 
 // update writes what differs of a resource.
-func (s *statuses) update(ctx context.Context, o *v1beta1.ServiceL2Status, want *v1beta1.ServiceL2StatusStatus, kin kin) error {
-	labels, owners := maps.Clone(o.Labels), o.OwnerReferences
+func (s *statuses[O, S]) update(ctx context.Context, o O, want *S, kin kin) error {
+	labels, owners := maps.Clone(o.GetLabels()), o.GetOwnerReferences()
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	maps.Copy(labels, statusLabels(want))
+	maps.Copy(labels, s.labels(want))
 	if uid := kin.self.UID; uid != "" && !kin.younger && (len(owners) != 1 || owners[0].UID != uid) {
 		owners = kin.owners()
 	}
-	if !maps.Equal(labels, o.Labels) || !slices.Equal(owners, o.OwnerReferences) {
-		o.Labels, o.OwnerReferences = labels, owners
+	if !maps.Equal(labels, o.GetLabels()) || !slices.Equal(owners, o.GetOwnerReferences()) {
+		o.SetLabels(labels)
+		o.SetOwnerReferences(owners)
 		if err := s.count(s.Live.Update(ctx, o)); err != nil {
 			return err
 		}
 	}
-	if kin.older || equality.Semantic.DeepEqual(&o.Status, want) {
+	if kin.older || equality.Semantic.DeepEqual(s.status(o), want) {
 		return nil
 	}
-	o.Status = *want
+	*s.status(o) = *want
 	return s.count(s.Live.Status().Update(ctx, o))
 }
 
 // count counts a write that succeeded.
-func (s *statuses) count(err error) error {
+func (s *statuses[O, S]) count(err error) error {
 	if err == nil {
 		s.Metrics.kubernetes.Updates.Inc()
 	}
 	return err
-}
-
-func statusLabels(s *v1beta1.ServiceL2StatusStatus) map[string]string {
-	return map[string]string{
-		v1beta1.LabelNode: s.Node, v1beta1.LabelServiceName: s.ServiceName, v1beta1.LabelServiceNamespace: s.ServiceNamespace,
-	}
 }
 
 // kin says who else speaks for this node.

@@ -55,8 +55,9 @@ func TestAStatusSaysWhatIsAnnouncedOfAService(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := l2Statuses{}
 			for _, l := range tt.lines {
-				got.add(l)
+				got.add("node-1", l)
 			}
+			tt.want.Node, tt.want.ServiceNamespace, tt.want.ServiceName = "node-1", "shop", "web"
 			if d := cmp.Diff(l2Statuses{"shop/web": &tt.want}, got, cmpopts.EquateEmpty()); d != "" {
 				t.Error(d)
 			}

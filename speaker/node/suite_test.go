@@ -46,6 +46,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asEngine) != "" {
+		os.Exit(serveEngine())
+	}
 	quiet := logr.FromSlogHandler(slog.DiscardHandler)
 	ctrl.SetLogger(quiet)
 	klog.SetLogger(quiet)
@@ -214,6 +217,7 @@ func (c *cluster) start(i int, pod string) *speaker {
 		t.Fatal(err)
 	}
 	s.arp, s.ndp = arp.New(metrics, log), ndp.New(metrics, log)
+	routers, endRouters := newSessions(t, log)
 	ctx, cancel := context.WithCancel(context.Background())
 	var read cache.Cache
 	if read, err = cache.New(s.api.config(c.as()), CacheOptions(c.scheme, c.namespace, c.node(i), labels.SelectorFromSet(podLabels))); err != nil {
@@ -238,7 +242,7 @@ func (c *cluster) start(i int, pod string) *speaker {
 			Node: c.node(i), Pod: c.node(i) + pod,
 		},
 		Gateways: iface.Gateways, KubeProxy: proxy,
-		Network: s.network, ARP: mortalARP{s.arp, &s.crashed, &s.broken}, NDP: mortalNDP{s.ndp, &s.crashed}, Recorder: s.recorder, Metrics: metrics, Log: log,
+		Network: s.network, ARP: mortalARP{s.arp, &s.crashed, &s.broken}, NDP: mortalNDP{s.ndp, &s.crashed}, BGP: routers, Recorder: s.recorder, Metrics: metrics, Log: log,
 	})
 	go func() { _ = read.Start(ctx) }()
 	go func() {
@@ -247,6 +251,7 @@ func (c *cluster) start(i int, pod string) *speaker {
 			t.Errorf("%s: %v", c.node(i), err)
 		}
 		<-asking
+		endRouters()
 		s.arp.Close()
 		s.ndp.Close()
 		_ = s.members.Close()

@@ -28,6 +28,7 @@ import (
 // so that a speaker that starts while the API server is away only waits.
 func CacheOptions(scheme *runtime.Scheme, namespace, node string, pods labels.Selector) cache.Options {
 	here := map[string]cache.Config{namespace: {}}
+	own := cache.ByObject{Namespaces: here, Label: labels.SelectorFromSet(labels.Set{v1beta1.LabelNode: node})}
 	plain := true
 	options := cache.Options{
 		Scheme:                       scheme,
@@ -42,7 +43,9 @@ func CacheOptions(scheme *runtime.Scheme, namespace, node string, pods labels.Se
 			&v1beta1.ConfigurationState{}: {
 				Namespaces: here, Field: fields.OneTermEqualSelector(metav1.ObjectNameField, configuration.SpeakerState(node)),
 			},
-			&v1beta1.ServiceL2Status{}: {Namespaces: here, Label: labels.SelectorFromSet(labels.Set{v1beta1.LabelNode: node})},
+			&v1beta1.ServiceL2Status{}:  own,
+			&v1beta1.ServiceBGPStatus{}: own,
+			&v1beta1.BGPSessionState{}:  own,
 		},
 	}
 	for _, o := range configuration.Objects() {
@@ -60,7 +63,8 @@ func ClientOptions(scheme *runtime.Scheme) client.Options {
 func mapper() meta.RESTMapper {
 	return configuration.Mapper(corev1.SchemeGroupVersion.WithKind("Service"), corev1.SchemeGroupVersion.WithKind("Pod"),
 		corev1.SchemeGroupVersion.WithKind("Secret"), discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
-		v1beta1.GroupVersion.WithKind("ServiceL2Status"))
+		v1beta1.GroupVersion.WithKind("ServiceL2Status"), v1beta1.GroupVersion.WithKind("ServiceBGPStatus"),
+		v1beta1.GroupVersion.WithKind("BGPSessionState"))
 }
 
 // strip keeps of an object what is read from it. It must not change the object that it is given for another reader; the
@@ -136,6 +140,10 @@ func (n *Node) watch(ctx context.Context) error {
 	_, err := follow(ctx, n.Cache, &v1beta1.ConfigurationState{}, n.teller.setState, n.teller.deleteState)
 	errs = append(errs, err)
 	_, err = follow(ctx, n.Cache, &v1beta1.ServiceL2Status{}, n.statuses.seen, n.statuses.seen)
+	errs = append(errs, err)
+	_, err = follow(ctx, n.Cache, &v1beta1.ServiceBGPStatus{}, n.bgpStatuses.seen, n.bgpStatuses.seen)
+	errs = append(errs, err)
+	_, err = follow(ctx, n.Cache, &v1beta1.BGPSessionState{}, n.sessionStates.seen, n.sessionStates.seen)
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return err
