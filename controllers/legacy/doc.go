@@ -30,6 +30,3 @@ const (
 	// reasonWarning: Warning, it is used but not all of it means what it says.
 	reasonWarning = "ConfigurationWarning"
 )
-
-// noBGP is said of a ConfigMap with peers. It goes when sessions are opened.
-const noBGP = "This version does not speak BGP yet: peers are kept, but no session is opened."

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -286,17 +285,6 @@ func TestPasswords(t *testing.T) {
 			t.Errorf("%s has a password: %s", where, text)
 		}
 	}
-}
-
-func TestPeersAreSaidToWait(t *testing.T) {
-	w := newWorld(t)
-	w.start()
-	w.write("peers:\n- {my-asn: 64512, peer-asn: 64513, peer-address: 192.0.2.1}\n")
-	eventually(w, "the event", true, func() bool {
-		return slices.ContainsFunc(w.events(), func(e string) bool {
-			return strings.HasPrefix(e, "Normal Converted Made of this ConfigMap: 1 BGPPeer (label") && strings.HasSuffix(e, noBGP+" x1")
-		})
-	})
 }
 
 func TestWarningsAreToldOnce(t *testing.T) {

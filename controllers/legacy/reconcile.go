@@ -187,9 +187,6 @@ func (r *Reconciler) converted(cm *corev1.ConfigMap, res *legacy.Resources, chan
 	}
 	message := fmt.Sprintf("Made of this ConfigMap: %s (label %s=%s). They follow its changes. To write them yourself from now on: kubectl get configmap %s -n %s -o yaml | kubectl metallb convert -f -",
 		made, Label, configMap, configMap, r.Namespace)
-	if len(res.BGPPeers) > 0 {
-		message += ". " + noBGP
-	}
 	r.Recorder.Event(cm, corev1.EventTypeNormal, reasonConverted, message)
 }
 

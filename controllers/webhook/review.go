@@ -164,7 +164,7 @@ func (r *Reviewer) reviewConfiguration(ctx context.Context, c change, served *v1
 	v := config.Review(before, after, config.Source{Kind: c.name, Name: o.GetName()})
 	if c.after != nil {
 		v.Warnings = append(v.Warnings, misplaced(o.GetNamespace(), served)...)
-		v.Warnings = append(v.Warnings, withoutBGP(c.after)...)
+		v.Warnings = append(v.Warnings, withoutEffect(c.after)...)
 	}
 	return v, nil
 }

@@ -71,30 +71,22 @@ func (w *world) toldAbout(t *testing.T, text string) {
 	}
 }
 
-func TestWhatIsAboutBGPIsToldThatThereIsNone(t *testing.T) {
+func TestPeersOverAnInterfaceAreToldThatTheyWait(t *testing.T) {
 	w := newWorld(t)
 	w.start()
 	w.reviewed()
 	ns := testenv.Namespace(t, w, nil)
 	must(t, w.Create(t.Context(), metalLB(ns)))
 	meta := metav1.ObjectMeta{Namespace: ns, Name: "a"}
-	for _, o := range []client.Object{
-		&v1beta2.BGPPeer{ObjectMeta: meta, Spec: v1beta2.BGPPeerSpec{MyASN: 64512, ASN: 64513, Address: "192.0.2.1"}},
-		&v1beta1.BGPAdvertisement{ObjectMeta: meta},
-		&v1beta1.AddressPool{ObjectMeta: meta, Spec: v1beta1.AddressPoolSpec{Protocol: "bgp", Addresses: []string{"192.0.2.0/28"}}},
-		&v1alpha1.AddressPool{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "b"}, Spec: v1beta1.AddressPoolSpec{Protocol: "bgp", Addresses: []string{"198.51.100.0/28"}}},
-	} {
-		must(t, w.Create(t.Context(), o))
-		w.toldAbout(t, "does not run BGP yet")
-	}
-	must(t, w.Create(t.Context(), &v1beta1.AddressPool{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "c"}, Spec: v1beta1.AddressPoolSpec{Protocol: "layer2", Addresses: []string{"203.0.113.0/28"}},
-	}))
+	must(t, w.Create(t.Context(), &v1beta2.BGPPeer{ObjectMeta: meta, Spec: v1beta2.BGPPeerSpec{MyASN: 64512, ASN: 64513, Address: "192.0.2.1"}}))
 	for _, s := range w.told.take() {
-		if strings.Contains(s, "does not run BGP yet") {
-			t.Errorf("a pool of protocol layer2 is told %q", s)
+		if strings.Contains(s, "opens no session") {
+			t.Errorf("a peer with an address is told %q", s)
 		}
 	}
+	meta.Name = "b"
+	must(t, w.Create(t.Context(), &v1beta2.BGPPeer{ObjectMeta: meta, Spec: v1beta2.BGPPeerSpec{MyASN: 64512, ASN: 64513, Interface: "eth0"}}))
+	w.toldAbout(t, "opens no session over an interface")
 }
 
 // A kind is reviewed in each version that it has, and v1alpha1 conflicts with v1beta1.

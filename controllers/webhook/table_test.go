@@ -90,7 +90,7 @@ func (w *world) runCase(t *testing.T, c *configtest.Case) {
 		for i := range warnings { // the table is written for this namespace
 			warnings[i] = strings.ReplaceAll(warnings[i], "metallb-system", namespace)
 		}
-		own := slices.DeleteFunc(w.told.take(), func(s string) bool { return s == noBGP || strings.Contains(s, "is deprecated") })
+		own := slices.DeleteFunc(w.told.take(), func(s string) bool { return s == unnumbered || strings.Contains(s, "is deprecated") })
 		if diff := cmp.Diff(warnings, own, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("warned otherwise (-want +got):\n%s", diff)
 		}

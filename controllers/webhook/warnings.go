@@ -15,21 +15,16 @@ import (
 	"metallb.io/operator/internal/rollout"
 )
 
-// noBGP is told with everything that is about BGP alone.
-const noBGP = "this version does not run BGP yet: the resource is checked and stored, but no router is told"
+// unnumbered is told with a peer that is found over an interface.
+const unnumbered = "spec.interface: this version opens no session over an interface without the peer's address: the resource is checked and stored, but the router is not told"
 
 // pageSize is how many Services are read at a time.
 const pageSize = 500
 
-// withoutBGP warns about what has no effect yet.
-func withoutBGP(o client.Object) []string {
-	switch o := o.(type) {
-	case *v1beta2.BGPPeer, *v1beta1.BGPAdvertisement:
-		return []string{noBGP}
-	case *v1beta1.AddressPool:
-		if o.Spec.Protocol == "bgp" {
-			return []string{noBGP}
-		}
+// withoutEffect warns about what has none yet.
+func withoutEffect(o client.Object) []string {
+	if p, ok := o.(*v1beta2.BGPPeer); ok && p.Spec.Interface != "" {
+		return []string{unnumbered}
 	}
 	return nil
 }
