@@ -184,7 +184,9 @@ func TestANodeThatAnswersTooIsReported(t *testing.T) {
 	if _, err := kernel.Listen([]l2.Interface{{Name: lan, Index: ifi.Index, MAC: [6]byte(ifi.HardwareAddr)}}); err != nil {
 		t.Fatal(err)
 	}
-	kernel.Sync([]l2.Entry{{Address: netip.MustParseAddr("192.0.2.10")}})
+	if _, err := kernel.Sync([]l2.Entry{{Address: netip.MustParseAddr("192.0.2.10")}}); err != nil {
+		t.Fatal(err)
+	}
 	c.tellsOf("the other node is reported", "web", "OtherNodeAnswers of 192.0.2.10", c.node(other)+" answers for", "strictARP")
 	kernel.Close()
 	c.tellsOf("it has stopped", "web")

@@ -92,7 +92,7 @@ func TestAMoveLosesNoAnswer(t *testing.T) {
 		})
 	})
 	node.Name = c.node(at)
-	at = c.move("the label of the node", address, at, func() { change(c, node, func(n *corev1.Node) { n.Labels["zone"] = "none" }) })
+	c.move("the label of the node", address, at, func() { change(c, node, func(n *corev1.Node) { n.Labels["zone"] = "none" }) })
 	change(c, svc, func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal })
 	change(c, adv, func(a *v1beta1.L2Advertisement) { a.Spec.NodeSelectors = nil })
 	at = owner(t, c, address)

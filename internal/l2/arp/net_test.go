@@ -492,7 +492,7 @@ func TestAYieldedAddressIsAnsweredUntilAnotherStationClaimsIt(t *testing.T) {
 		}
 	}
 	syncOK(t, r, us, entries("192.0.2.10", "192.0.2.11"))
-	r.Sync(yielded("192.0.2.10", "192.0.2.11"))
+	settle(t, r, yielded("192.0.2.10", "192.0.2.11"))
 	answered("nobody else is there", "192.0.2.10", true)
 
 	sibling := New(&count{}, quiet)
@@ -507,6 +507,13 @@ func TestAYieldedAddressIsAnsweredUntilAnotherStationClaimsIt(t *testing.T) {
 		return len(r.Running()) == 1
 	})
 	answered("not claimed", "192.0.2.11", true)
-	r.Sync(nil)
+	settle(t, r, nil)
 	answered("time is up", "192.0.2.11", false)
+}
+
+func settle(t *testing.T, r *Responders, entries []l2.Entry) {
+	t.Helper()
+	if _, err := r.Sync(entries); err != nil {
+		t.Error(err)
+	}
 }

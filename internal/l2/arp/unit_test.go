@@ -361,7 +361,7 @@ func TestAYieldedAddressEndsWithTheFirstClaimOfAnotherStation(t *testing.T) {
 		w.last["eth0"].in <- bytesOf(t, "ffffffffffff "+mac+" 0806 0001 0800 06 04 0001 "+mac+" c000020a 000000000000 c000020a")
 		w.last["eth0"].in <- bytesOf(t, strings.Replace(question, "c000020a", "c0000263", 1)) // read after the claim was served
 	}
-	r.Sync(append(entries("192.0.2.11"), yielded("192.0.2.10")...))
+	settle(t, r, append(entries("192.0.2.11"), yielded("192.0.2.10")...))
 	claim("020000000001")
 	if n := len(r.Running()); n != 2 {
 		t.Fatalf("our own claim, or that of another process on this node, ended an address: %d run", n)
