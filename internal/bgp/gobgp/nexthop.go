@@ -20,7 +20,7 @@ func (h nextHops) of(p netip.Prefix) netip.Addr {
 
 // guess says what the next hops will be if the routing table stays as it is, so that they need not change when the session
 // begins.
-func (s *session) guess(p bgp.Peer) nextHops {
+func guess(p bgp.Peer) nextHops {
 	local := p.Source
 	if !local.IsValid() {
 		c, err := net.Dial("udp", netip.AddrPortFrom(p.Address, p.Port).String()) // sends nothing

@@ -1,6 +1,7 @@
 package gobgp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -156,14 +157,27 @@ func (s *session) run(ctx context.Context) {
 	if s.after != nil {
 		<-s.after
 	}
-	v, err := newSpeaker(s.peer, s.log)
-	if err == nil {
-		defer v.close()
-		err = s.install(v, s.guess(s.peer))
+	for ctx.Err() == nil {
+		if err := s.serve(ctx); err != nil {
+			s.failed(err)
+			wait(ctx, longestPause)
+		}
 	}
+}
+
+// serve has a server for as long as the context lasts.
+func (s *session) serve(ctx context.Context) error {
+	s.mu.Lock()
+	peer := s.peer
+	s.mu.Unlock()
+	v, err := newSpeaker(peer, s.log)
 	if err != nil {
-		s.failed(err)
-		return
+		return err
+	}
+	defer v.close()
+	defer s.uninstall()
+	if err := s.install(v, guess(peer)); err != nil {
+		return err
 	}
 	var pause time.Duration
 	for ctx.Err() == nil {
@@ -181,9 +195,7 @@ func (s *session) run(ctx context.Context) {
 			pause = min(2*pause, longestPause)
 		}
 	}
-	s.mu.Lock()
-	s.speaker = nil
-	s.mu.Unlock()
+	return nil
 }
 
 func wait(ctx context.Context, d time.Duration) {
@@ -236,7 +248,7 @@ func (s *session) speak(ctx context.Context, v *speaker, r *relay, local netip.A
 		}
 		since = time.Now()
 		ipv4, ipv6 = ipv4 && s.nextHops.ipv4.IsValid(), ipv6 && s.nextHops.ipv6.IsValid()
-		s.becomeLocked(bgp.Established, func(x *bgp.Session) { x.IPv4, x.IPv6, x.Error = ipv4, ipv6, s.incomplete() })
+		s.becomeLocked(bgp.Established, func(x *bgp.Session) { x.IPv4, x.IPv6, x.Error = ipv4, ipv6, cmp.Or(s.incomplete(), x.Error) })
 	})
 	err = r.run()
 	s.mu.Lock()
@@ -271,6 +283,12 @@ func (s *session) install(v *speaker, hops nextHops) error {
 	}
 	s.speaker, s.nextHops = v, hops
 	return v.announce(slices.Collect(maps.Values(s.paths)), nil, s.peer, hops)
+}
+
+func (s *session) uninstall() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.speaker = nil
 }
 
 // connect calls the router until it takes the call.
