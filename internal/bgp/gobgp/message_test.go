@@ -29,7 +29,7 @@ func TestRead(t *testing.T) {
 		"half a header":                  {wire: compose(keepalive)[:10], err: io.ErrUnexpectedEOF},
 		"a header without its body":      {wire: compose(update, 0, 0, 0, 0)[:headerLength], err: io.ErrUnexpectedEOF},
 		"half a body":                    {wire: compose(update, 0, 0, 0, 0)[:21], err: io.ErrUnexpectedEOF},
-		"not BGP":                        {wire: []byte("GET / HTTP/1.1\r\nHost: r\r\n\r\n"), bad: bgp.Notification{Code: 1, Subcode: 3}},
+		"not BGP":                        {wire: []byte("GET / HTTP/1.1\r\nHost: r\r\n\r\n"), bad: bgp.Notification{Code: 1, Subcode: 1}},
 		"a marker that is none":          {wire: append([]byte{0}, compose(keepalive)[1:]...), bad: bgp.Notification{Code: 1, Subcode: 1}},
 		"a type that is none":            {wire: compose(77), bad: bgp.Notification{Code: 1, Subcode: 3}},
 		"type zero":                      {wire: compose(0), bad: bgp.Notification{Code: 1, Subcode: 3}},
