@@ -71,7 +71,7 @@ func (r *Reconciler) follow(ctx context.Context, cm *corev1.ConfigMap, text []by
 	changes, conflicts := plan(have, res, cm)
 	made, refused, err := r.apply(ctx, changes)
 	if first {
-		r.converted(cm, res, made)
+		r.converted(cm, made)
 	}
 	if err != nil { // what was refused is told when the rest has been tried
 		return ctrl.Result{}, err
@@ -180,7 +180,7 @@ func (r *Reconciler) forget() {
 }
 
 // converted tells the first time what was made.
-func (r *Reconciler) converted(cm *corev1.ConfigMap, res *legacy.Resources, changes []change) {
+func (r *Reconciler) converted(cm *corev1.ConfigMap, changes []change) {
 	made := summary(changes)
 	if made == "" { // a ConfigMap that was restored finds its resources there
 		return
