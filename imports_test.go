@@ -57,7 +57,8 @@ var rules = map[string]rule{
 	"internal/scrape":            {may: append([]string{"github.com/go-logr"}, kube...), mayNot: linux},
 	"bench":                      {mayNot: slices.Concat(kube, linux)},
 	"bench/bfd":                  {may: []string{module + "bench", module + "internal/bfd"}, mayNot: slices.Concat(kube, linux)},
-	"bench/addresses":            {may: []string{module + "api", module + "bench", module + "controllers/service", module + "controllers/configuration", module + "internal/ipam", module + "internal/lbservice", module + "internal/testenv", "github.com/go-logr", "k8s.io", "sigs.k8s.io"}, mayNot: linux},
+	"bench/operand":              {may: append([]string{module + "api", module + "bench", module + "internal/testenv"}, kube...), mayNot: linux},
+	"bench/addresses":            {may: append([]string{module + "api", module + "bench", module + "controllers/service", module + "controllers/configuration", module + "internal/ipam", module + "internal/lbservice", "github.com/go-logr"}, kube...), mayNot: linux},
 	"bench/plan":                 {may: []string{module + "bench", module + "internal/announce", module + "internal/config", module + "internal/ipam", "k8s.io/apimachinery"}, mayNot: slices.Concat(clients, linux)},
 	"charts":                     {mayNot: linux}, // tests only
 	"config/crd":                 {mayNot: slices.Concat(kube, linux)},

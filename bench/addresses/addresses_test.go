@@ -64,24 +64,6 @@ func TestWritesSince(t *testing.T) {
 	}
 }
 
-func TestParseUsage(t *testing.T) {
-	stat := "42 (a) b 1 2) S 1 42 42 0 -1 4194560 100 0 0 0 150 50 7 7 20 0 9 0 12345 1 1\n"
-	status := "Name:\ta\nVmPeak:\t  99999 kB\nVmHWM:\t  61440 kB\nVmRSS:\t  51200 kB\nThreads:\t9\n"
-	u, err := parseUsage([]byte(stat), []byte(status))
-	if want := (usage{cpu: 2 * time.Second, rss: 50, peak: 60}); err != nil || u != want {
-		t.Errorf("usage is %+v, %v, want %+v", u, err, want)
-	}
-	for name, in := range map[string][2]string{
-		"a short stat":        {"42 (a) S 1 2", status},
-		"a time that is none": {strings.Replace(stat, "150", "x", 1), status},
-		"no memory":           {stat, "Name:\ta\nVmRSS:\t 1 kB\n"},
-	} {
-		if _, err := parseUsage([]byte(in[0]), []byte(in[1])); err == nil {
-			t.Errorf("%s: no error", name)
-		}
-	}
-}
-
 func TestParseSizes(t *testing.T) {
 	if got, err := parseSizes("1000, 50"); err != nil || !slices.Equal(got, []int{1000, 50}) {
 		t.Errorf("%v, %v", got, err)

@@ -62,7 +62,7 @@ func (c *cluster) create(ctx context.Context, name string) (*corev1.Service, err
 			AllocateLoadBalancerNodePorts: ptr.To(false), // a cluster has 2768 of them
 		},
 	}
-	return c.admin.CoreV1().Services(apps).Create(ctx, svc, metav1.CreateOptions{})
+	return c.Admin.CoreV1().Services(apps).Create(ctx, svc, metav1.CreateOptions{})
 }
 
 // createAll makes Services number 0 to n-1 and calls then, if there is one, for each.
@@ -78,7 +78,7 @@ func (c *cluster) createAll(ctx context.Context, n int, then func(context.Contex
 
 func (c *cluster) deleteAll(ctx context.Context, names []string) error {
 	return parallel(ctx, len(names), func(ctx context.Context, i int) error {
-		return c.admin.CoreV1().Services(apps).Delete(ctx, names[i], metav1.DeleteOptions{})
+		return c.Admin.CoreV1().Services(apps).Delete(ctx, names[i], metav1.DeleteOptions{})
 	})
 }
 

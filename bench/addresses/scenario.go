@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"metallb.io/operator/bench"
+	"metallb.io/operator/bench/operand"
 )
 
 const (
@@ -47,11 +48,11 @@ func measure(ctx context.Context, o options, n int, samples bench.Samples) (err 
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.close()) }()
+	defer func() { err = errors.Join(err, c.Close()) }()
 	t := &trial{options: o, cluster: c, n: n, samples: samples}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // the watch
-	if t.tracker, err = newTracker(ctx, c.admin); err != nil {
+	if t.tracker, err = newTracker(ctx, c.Admin); err != nil {
 		return err
 	}
 	created, patched, err := t.floors(ctx)
@@ -141,7 +142,7 @@ func (t *trial) floors(ctx context.Context) (created, patched time.Duration, err
 
 // pending starts the controller with all Services waiting, and when it is done adds some at a steady pace.
 func (t *trial) pending(ctx context.Context, floor time.Duration) (err error) {
-	before, err := readWrites(ctx, t.admin)
+	before, err := readWrites(ctx, t.Admin)
 	if err != nil {
 		return err
 	}
@@ -150,13 +151,13 @@ func (t *trial) pending(ctx context.Context, floor time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.stop()) }()
+	defer func() { err = errors.Join(err, p.Stop()) }()
 	end, err := t.tracker.wait(ctx, g)
 	if err != nil {
-		return fmt.Errorf("%w; the controller's log ends with:\n%s", err, tail(p.log))
+		return fmt.Errorf("%w; the controller's log ends with:\n%s", err, p.Tail())
 	}
-	took := end.Sub(p.began)
-	if err := p.quiet(ctx); err != nil {
+	took := end.Sub(p.Began)
+	if err := p.Quiet(ctx); err != nil {
 		return err
 	}
 	u, err := t.note(ctx, p, before, "pending at start", took, floor)
@@ -164,17 +165,17 @@ func (t *trial) pending(ctx context.Context, floor time.Duration) (err error) {
 		return err
 	}
 	t.samples.Add(bench.PendingRatio, t.n, took.Seconds()/floor.Seconds())
-	t.samples.Add(bench.PendingCPU, t.n, millis(u.cpu)/float64(t.n))
+	t.samples.Add(bench.PendingCPU, t.n, millis(u.CPU)/float64(t.n))
 	return t.steady(ctx, p)
 }
 
 // steady creates Services at a pace while all others are there.
-func (t *trial) steady(ctx context.Context, p *process) error {
-	before, err := readWrites(ctx, t.admin)
+func (t *trial) steady(ctx context.Context, p *operand.Process) error {
+	before, err := readWrites(ctx, t.Admin)
 	if err != nil {
 		return err
 	}
-	start, err := p.usage()
+	start, err := p.Usage()
 	if err != nil {
 		return err
 	}
@@ -199,16 +200,16 @@ func (t *trial) steady(ctx context.Context, p *process) error {
 		whole = append(whole, millis(g.at[name].Sub(sent[i])))
 		seen = append(seen, millis(g.at[name].Sub(t.tracker.addedAt(name))))
 	}
-	u, err := p.usage()
+	u, err := p.Usage()
 	if err != nil {
 		return err
 	}
-	after, err := readWrites(ctx, t.admin)
+	after, err := readWrites(ctx, t.Admin)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%d a second with %d present, %d in %s: from the request to the address %s; from the Service to the address, as a watch sees both, %s; CPU %s\n",
-		perSecond, t.n, t.paced, seconds(time.Since(began)), distribution(whole), distribution(seen), seconds(u.cpu-start.cpu))
+		perSecond, t.n, t.paced, seconds(time.Since(began)), distribution(whole), distribution(seen), seconds(u.CPU-start.CPU))
 	fmt.Printf("  writes: %s\n", after.since(before))
 	t.samples.Add(bench.PacedP50, t.n, bench.Percentile(seen, 0.5))
 	return nil
@@ -226,7 +227,7 @@ func (t *trial) restart(ctx context.Context) (err error) {
 	if _, err := t.create(ctx, probe); err != nil {
 		return err
 	}
-	before, err := readWrites(ctx, t.admin)
+	before, err := readWrites(ctx, t.Admin)
 	if err != nil {
 		return err
 	}
@@ -234,19 +235,19 @@ func (t *trial) restart(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.stop()) }()
+	defer func() { err = errors.Join(err, p.Stop()) }()
 	end, err := t.tracker.wait(ctx, g)
 	if err != nil {
 		return err
 	}
-	took := end.Sub(p.began)
-	if err := p.quiet(ctx); err != nil {
+	took := end.Sub(p.Began)
+	if err := p.Quiet(ctx); err != nil {
 		return err
 	}
 	if _, err := t.note(ctx, p, before, "restart", took, 0); err != nil {
 		return err
 	}
-	after, err := readWrites(ctx, t.admin)
+	after, err := readWrites(ctx, t.Admin)
 	if err != nil {
 		return err
 	}
@@ -275,7 +276,7 @@ func (t *trial) created(ctx context.Context, floor time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.stop()) }()
+	defer func() { err = errors.Join(err, p.Stop()) }()
 	g := t.tracker.expect(1, hasAddress(given))
 	if _, err := t.create(ctx, "first"); err != nil {
 		return err
@@ -283,14 +284,14 @@ func (t *trial) created(ctx context.Context, floor time.Duration) (err error) {
 	if _, err := t.tracker.wait(ctx, g); err != nil {
 		return err
 	}
-	if err := p.quiet(ctx); err != nil {
+	if err := p.Quiet(ctx); err != nil {
 		return err
 	}
-	start, err := p.usage()
+	start, err := p.Usage()
 	if err != nil {
 		return err
 	}
-	before, err := readWrites(ctx, t.admin)
+	before, err := readWrites(ctx, t.Admin)
 	if err != nil {
 		return err
 	}
@@ -304,7 +305,7 @@ func (t *trial) created(ctx context.Context, floor time.Duration) (err error) {
 		return err
 	}
 	took := end.Sub(began)
-	if err := p.quiet(ctx); err != nil {
+	if err := p.Quiet(ctx); err != nil {
 		return err
 	}
 	u, err := t.note(ctx, p, before, "created while running", took, floor)
@@ -312,36 +313,38 @@ func (t *trial) created(ctx context.Context, floor time.Duration) (err error) {
 		return err
 	}
 	t.samples.Add(bench.CreatedRatio, t.n, took.Seconds()/floor.Seconds())
-	t.samples.Add(bench.CreatedCPU, t.n, millis(u.cpu-start.cpu)/float64(t.n))
+	t.samples.Add(bench.CreatedCPU, t.n, millis(u.CPU-start.CPU)/float64(t.n))
 	return nil
 }
 
 // start starts the controller, with a log and profiles in the name of a scenario.
-func (t *trial) start(scenario string) (*process, error) {
-	dir := cmp.Or(t.keep, t.dir)
+func (t *trial) start(scenario string) (*operand.Process, error) {
+	dir := cmp.Or(t.keep, t.Dir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	base := filepath.Join(dir, fmt.Sprintf("%s-%d", scenario, t.n))
-	p, err := startController(t.binary, t.kubeconfig, base+".log", t.profile > 0)
+	p, err := operand.StartProcess(operand.Options{
+		Binary: t.binary, Args: []string{"controller", "--namespace", system}, Kubeconfig: t.kubeconfig, Log: base + ".log", Profiled: t.profile > 0,
+	})
 	if err == nil && t.profile > 0 {
-		go p.profile(base, t.profile)
+		go p.Profile(base, t.profile)
 	}
 	return p, err
 }
 
 // note prints what a scenario took, and keeps the peak of memory.
-func (t *trial) note(ctx context.Context, p *process, before writes, what string, took, floor time.Duration) (usage, error) {
-	u, err := p.usage()
+func (t *trial) note(ctx context.Context, p *operand.Process, before writes, what string, took, floor time.Duration) (operand.Usage, error) {
+	u, err := p.Usage()
 	if err != nil {
 		return u, err
 	}
-	after, err := readWrites(ctx, t.admin)
+	after, err := readWrites(ctx, t.Admin)
 	if err != nil {
 		return u, err
 	}
-	if p.pprof != "" {
-		if err := p.fetch(ctx, "/debug/pprof/heap", p.log+".heap"); err != nil {
+	if t.profile > 0 {
+		if err := p.Fetch(ctx, "/debug/pprof/heap", p.Log+".heap"); err != nil {
 			return u, err
 		}
 	}
@@ -350,8 +353,8 @@ func (t *trial) note(ctx context.Context, p *process, before writes, what string
 		ratio = fmt.Sprintf(", %.2f x floor", took.Seconds()/floor.Seconds())
 	}
 	fmt.Printf("%s: %s%s; CPU of the process %s (%.2f ms per Service); RSS %.0f MiB, peak %.0f MiB\n  writes: %s\n",
-		what, seconds(took), ratio, seconds(u.cpu), millis(u.cpu)/float64(t.n), u.rss, u.peak, after.since(before))
-	t.peak = max(t.peak, u.peak)
+		what, seconds(took), ratio, seconds(u.CPU), millis(u.CPU)/float64(t.n), u.RSS, u.Peak, after.since(before))
+	t.peak = max(t.peak, u.Peak)
 	return u, nil
 }
 

@@ -128,8 +128,8 @@ func parseSizes(text string) (out []int, err error) {
 
 // measure measures in a network namespace of its own.
 func measure(args []string) error {
-	if os.Getenv(inside) == "" {
-		return again(args)
+	if outside, err := bench.Isolate(); outside {
+		return err
 	}
 	flags := flag.NewFlagSet("measure", flag.ExitOnError)
 	sizes := flags.String("n", "1,10,100,500", "numbers of sessions; bars of others are not judged")

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,21 +15,6 @@ import (
 	"metallb.io/operator/internal/bfd/bfdtest"
 	"metallb.io/operator/internal/bfd/udp"
 )
-
-// inside marks the process that is in its own network namespace.
-const inside = "METALLB_BENCH_NETNS"
-
-// again runs the same command in a new network namespace.
-func again(args []string) error {
-	if os.Geteuid() != 0 {
-		return errors.New("needs root to make network namespaces")
-	}
-	cmd := exec.Command("/proc/self/exe", append([]string{"measure"}, args...)...)
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	return cmd.Run()
-}
 
 // end is one of the two processes.
 type end struct {
@@ -156,18 +138,18 @@ func (e *end) watch(n int, span time.Duration, samples bench.Samples) error {
 	if err != nil {
 		return err
 	}
-	cpu, err := cpuTime(e.cmd.Process.Pid)
+	cpu, err := bench.ProcessCPU(e.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
 	began := time.Now()
 	time.Sleep(span)
 	took := time.Since(began)
-	after, err := cpuTime(e.cmd.Process.Pid)
+	after, err := bench.ProcessCPU(e.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
-	rss, err := resident(e.cmd.Process.Pid)
+	rss, _, err := bench.Memory(e.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
@@ -185,40 +167,4 @@ func (e *end) watch(n int, span time.Duration, samples bench.Samples) error {
 	samples.Add(bench.SessionsRSS(n), 0, rss)
 	fmt.Printf("%4d sessions: %.2f %% of a core, %.1f MiB, %.0f packets/s in and out, %d Downs\n", n, percent, rss, float64(packets)/took.Seconds(), downs)
 	return nil
-}
-
-// cpuTime is what the threads of a process have used.
-func cpuTime(pid int) (sum time.Duration, err error) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil || len(files) == 0 {
-		return 0, fmt.Errorf("process %d is gone: %w", pid, err)
-	}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			continue // the thread has ended
-		}
-		first, _, _ := bytes.Cut(text, []byte(" "))
-		ns, err := strconv.ParseInt(string(first), 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		sum += time.Duration(ns)
-	}
-	return sum, nil
-}
-
-// resident is the memory of a process that is in use, in MiB.
-func resident(pid int) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
-			kib, err := strconv.ParseFloat(f[1], 64)
-			return kib / 1024, err
-		}
-	}
-	return 0, errors.New("the kernel says nothing about memory")
 }
