@@ -127,3 +127,43 @@ var Plan = []Bar{
 	{FullPlan, 10000, 100},
 	{OneService, 10000, 200},
 }
+
+// What the command l2 measures: the responders in network namespaces, next to the kernel's own answer in the same run.
+const (
+	// Latency: half of the requests are answered within this time, as a multiple of that of the kernel for an address that it
+	// holds on the same interface.
+	ARPLatency Measure = "ARP: p50 of the answer / the kernel's"
+	NDPLatency Measure = "NDP: p50 of the answer / the kernel's"
+	// Cost: processor time of an answer.
+	ARPCost Measure = "ARP: CPU of an answer, 10000 addresses / 1"
+	NDPCost Measure = "NDP: CPU of an answer, 10000 addresses / 1"
+	// Foreign: what requests for addresses outside the pools cost a node that answers for 10 000.
+	ARPForeign Measure = "ARP: 2000 foreign requests/s: % of a core"
+	NDPForeign Measure = "NDP: 2000 foreign requests/s: % of a core"
+	// ManyReady: until all are claimed and all their groups are joined.
+	ManyReady      Measure = "10000 IPv6 addresses: s until ready"
+	ManyUnanswered Measure = "10000 IPv6 addresses: not answered"
+	// RSS of the process of a speaker that has come to rest.
+	SpeakerIdleRSS Measure = "idle speaker: RSS, MiB"
+	SpeakerRSS     Measure = "speaker with 1000 addresses: RSS, MiB"
+)
+
+// Responders, ManyAddresses and SpeakerMemory are the bars of the command l2.
+var (
+	Responders = []Bar{
+		{ARPLatency, 0, 3},
+		{ARPCost, 0, 1.2},
+		{ARPForeign, 0, 1},
+		{NDPLatency, 0, 3},
+		{NDPCost, 0, 1.2},
+		{NDPForeign, 0, 1},
+	}
+	ManyAddresses = []Bar{
+		{ManyReady, 0, 5},
+		{ManyUnanswered, 0, 0},
+	}
+	SpeakerMemory = []Bar{
+		{SpeakerIdleRSS, 0, 45},
+		{SpeakerRSS, 0, 70},
+	}
+)
