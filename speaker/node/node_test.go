@@ -82,7 +82,7 @@ func TestAServiceIsAnsweredByOneNodeWhileItHasEndpoints(t *testing.T) {
 	svc, slice := c.service("web", "192.0.2.10", 0, 1)
 	o := owner(t, c, "192.0.2.10")
 	t.Logf("answered by node %d", o)
-	l2test.Eventually(t, time.Second, "the metric says so", func() bool { return cmp.Equal([]string{"web 192.0.2.10"}, all[o].announced(t)) })
+	l2test.Eventually(t, 10*time.Second, "the metric says so", func() bool { return cmp.Equal([]string{"web 192.0.2.10"}, all[o].announced(t)) })
 
 	// What changes nothing is not told again.
 	change(c, svc, func(s *corev1.Service) { s.Labels = map[string]string{"edited": "yes"} })
@@ -172,7 +172,7 @@ func TestNodesAreFollowed(t *testing.T) {
 	node.Name = c.node(first)
 	change(c, node, func(n *corev1.Node) { n.Labels[announce.ExcludeLabel] = "" })
 	var second []int
-	l2test.Eventually(t, 5*time.Second, "another node takes over from the excluded one", func() bool {
+	l2test.Eventually(t, 10*time.Second, "another node takes over from the excluded one", func() bool {
 		second = c.answers("192.0.2.13")
 		return len(second) == 1 && second[0] != first
 	})
@@ -292,12 +292,12 @@ func TestAnOlderPodIsAsReadyAsItsSuccessor(t *testing.T) {
 	pod.Name, pod.Namespace, pod.Labels = "newer", c.namespace, map[string]string{"component": "speaker"}
 	pod.Spec = corev1.PodSpec{NodeName: c.node(0), Containers: []corev1.Container{{Name: "speaker", Image: "none"}}}
 	c.create(pod)
-	l2test.Eventually(t, 5*time.Second, "the old one is not ready because of the new one", func() bool { return old.Ready() != nil })
+	l2test.Eventually(t, 10*time.Second, "the old one is not ready because of the new one", func() bool { return old.Ready() != nil })
 	t.Log(old.Ready())
 	if err := c.client.Delete(context.Background(), pod, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
-	l2test.Eventually(t, 5*time.Second, "the new one is gone", func() bool { return old.Ready() == nil })
+	l2test.Eventually(t, 10*time.Second, "the new one is gone", func() bool { return old.Ready() == nil })
 }
 
 func TestAnOutageOfTheAPIServerChangesNothingOnTheLAN(t *testing.T) {
@@ -331,7 +331,7 @@ func TestAnInterfaceThatGoesTakesTheNodeOut(t *testing.T) {
 	first := owner(t, c, "192.0.2.18")
 	l2test.IP(t, fmt.Sprintf("link set lan%d down", first))
 	var second []int
-	l2test.Eventually(t, 5*time.Second, "another node takes over", func() bool {
+	l2test.Eventually(t, 10*time.Second, "another node takes over", func() bool {
 		second = c.answers("192.0.2.18")
 		return len(second) == 1 && second[0] != first
 	})

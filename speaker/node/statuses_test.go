@@ -159,7 +159,7 @@ func TestAServiceL2StatusForEachServiceAndNode(t *testing.T) {
 	if got.Status.ServiceName != "web" || got.Status.ServiceNamespace != c.namespace {
 		t.Errorf("status %+v", got.Status)
 	}
-	l2test.Eventually(t, 5*time.Second, "what an earlier pod of the node left is gone", func() bool {
+	l2test.Eventually(t, 10*time.Second, "what an earlier pod of the node left is gone", func() bool {
 		var list v1beta1.ServiceL2StatusList
 		return c.client.List(ctx, &list, client.InNamespace(c.namespace)) == nil && len(list.Items) == 2
 	})
@@ -186,7 +186,7 @@ func TestAServiceL2StatusForEachServiceAndNode(t *testing.T) {
 	if err := c.client.Update(ctx, now); err != nil {
 		t.Fatal(err)
 	}
-	l2test.Eventually(t, 5*time.Second, "the label by which it is found is back", func() bool {
+	l2test.Eventually(t, 10*time.Second, "the label by which it is found is back", func() bool {
 		_, is := c.statuses("web")
 		return len(is) == 1 && cmp.Equal(wantLabels, is[0].Labels)
 	})

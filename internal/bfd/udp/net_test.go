@@ -61,7 +61,7 @@ func lan(t *testing.T, tools ...string) *l2test.Host {
 	l2test.IP(t, "addr add 2001:db8::1/64 dev lan0 nodad")
 	h.IP(t, "addr add 192.0.2.2/24 dev eth0")
 	h.IP(t, "addr add 2001:db8::2/64 dev eth0 nodad")
-	l2test.Eventually(t, 5*time.Second, "the link-local addresses are there", func() bool {
+	l2test.Eventually(t, 10*time.Second, "the link-local addresses are there", func() bool {
 		out, _ := h.Run("ip -6 addr show dev eth0 tentative")
 		mine, _ := exec.Command("ip", "-6", "addr", "show", "dev", "lan0", "tentative").Output()
 		return out == "" && len(mine) == 0 && linkLocal(t, h).IsValid()

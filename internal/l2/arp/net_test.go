@@ -136,7 +136,7 @@ func TestGratuitousARPMovesTheKernelsNeighbourEntry(t *testing.T) {
 			h.IP(t, "neigh replace 192.0.2.10 lladdr 02:00:00:00:00:77 nud "+state+" dev eth0")
 			syncOK(t, r, []l2.Interface{ifi(t, "lan0")}, entries("192.0.2.10"))
 			start := time.Now()
-			l2test.Eventually(t, 2*time.Second, "the neighbour entry is ours", func() bool {
+			l2test.Eventually(t, 10*time.Second, "the neighbour entry is ours", func() bool {
 				out, _ := h.Run("ip neigh show 192.0.2.10")
 				return strings.Contains(out, ifi(t, "lan0").HardwareAddr().String())
 			})
@@ -158,7 +158,7 @@ func frames(t *testing.T, h *l2test.Host) <-chan string {
 		}
 	}()
 	// tcpdump says on standard error that it listens; a frame seen says it better.
-	l2test.Eventually(t, 5*time.Second, "tcpdump sees frames", func() bool {
+	l2test.Eventually(t, 10*time.Second, "tcpdump sees frames", func() bool {
 		h.Run("arping -q -c 1 -w 1 -b -U -I eth0 192.0.2.99")
 		select {
 		case <-out:
@@ -257,7 +257,7 @@ func TestTheFilterKeepsForeignFramesOut(t *testing.T) {
 		c(bytesOf(t, f+padding))
 	}
 	c(bytesOf(t, question+padding)) // comes last, so the others were dealt with before
-	l2test.Eventually(t, time.Second, "the good question is answered", func() bool { return m.all()[1] > before[1] })
+	l2test.Eventually(t, 10*time.Second, "the good question is answered", func() bool { return m.all()[1] > before[1] })
 	time.Sleep(20 * time.Millisecond)
 	if got := m.all(); got[0] != before[0]+1 {
 		t.Errorf("%d requests counted, want 1", got[0]-before[0])
@@ -389,7 +389,7 @@ func rawClient(t *testing.T, h *l2test.Host) func([]byte) {
 // sighted waits until another station was heard to have an address, and returns its hardware address.
 func sighted(t *testing.T, r *Responders, address string, again func()) (mac string) {
 	t.Helper()
-	l2test.Eventually(t, 5*time.Second, "a station is heard that has "+address, func() bool {
+	l2test.Eventually(t, 10*time.Second, "a station is heard that has "+address, func() bool {
 		again()
 		time.Sleep(20 * time.Millisecond)
 		for _, s := range r.Sightings() {
@@ -465,7 +465,7 @@ func TestTheOwnerDefendsAndRepairs(t *testing.T) {
 	}
 	ours := func(what string) {
 		t.Helper()
-		l2test.Eventually(t, 3*time.Second, what, func() bool {
+		l2test.Eventually(t, 10*time.Second, what, func() bool {
 			out, _ := h.Run("ip neigh show 192.0.2.10")
 			return strings.Contains(out, us.HardwareAddr().String())
 		})
@@ -502,7 +502,7 @@ func TestAYieldedAddressIsAnsweredUntilAnotherStationClaimsIt(t *testing.T) {
 	answered("it is gone", "192.0.2.10", true)
 
 	h.IP(t, "addr add 192.0.2.10/32 dev eth0")
-	l2test.Eventually(t, 5*time.Second, "the address is the other station's", func() bool {
+	l2test.Eventually(t, 10*time.Second, "the address is the other station's", func() bool {
 		h.Run("arping -q -c 1 -w 1 -U -I eth0 192.0.2.10")
 		return len(r.Running()) == 1
 	})

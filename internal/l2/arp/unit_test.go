@@ -238,7 +238,7 @@ func TestSync(t *testing.T) {
 	check("sockets open before there is an address", both, nil, []l2.Entry{}, "eth0", "eth1")
 	check("an address for all and one for an interface", both, entries("192.0.2.1", "192.0.2.2@eth1"),
 		entries("192.0.2.1@eth0,eth1", "192.0.2.2@eth1"))
-	l2test.Eventually(t, time.Second, "six gratuitous frames at once", func() bool { return m.all()[2] == 6 })
+	l2test.Eventually(t, 10*time.Second, "six gratuitous frames at once", func() bool { return m.all()[2] == 6 })
 	check("a second time nothing happens", both, entries("192.0.2.1", "192.0.2.2@eth1"),
 		entries("192.0.2.1@eth0,eth1", "192.0.2.2@eth1"))
 	check("IPv6 is somebody else's", both, entries("192.0.2.1", "2001:db8::1"), entries("192.0.2.1@eth0,eth1"))
@@ -272,7 +272,7 @@ func TestSyncIsIdempotent(t *testing.T) {
 	for range 5 {
 		syncOK(t, r, []l2.Interface{eth0}, all)
 	}
-	l2test.Eventually(t, time.Second, "a round for each address", func() bool { return m.all()[2] >= 4 })
+	l2test.Eventually(t, 10*time.Second, "a round for each address", func() bool { return m.all()[2] >= 4 })
 	time.Sleep(30 * time.Millisecond)
 	if m.all()[2] != 4 || len(w.opened) != 1 {
 		t.Errorf("five times the same: %d gratuitous frames, %d sockets; want 4 and 1", m.all()[2], len(w.opened))
@@ -349,9 +349,9 @@ func TestASocketThatDiesIsReportedAndReplaced(t *testing.T) {
 func TestReclaim(t *testing.T) {
 	r, _, m := newResponders(t)
 	syncOK(t, r, []l2.Interface{eth0}, entries("192.0.2.10", "192.0.2.11"))
-	l2test.Eventually(t, time.Second, "the first claim, of two frames for each", func() bool { return m.all()[2] == 4 })
+	l2test.Eventually(t, 10*time.Second, "the first claim, of two frames for each", func() bool { return m.all()[2] == 4 })
 	r.Reclaim()
-	l2test.Eventually(t, time.Second, "the first claim again", func() bool { return m.all()[2] == 8 })
+	l2test.Eventually(t, 10*time.Second, "the first claim again", func() bool { return m.all()[2] == 8 })
 }
 
 func TestAYieldedAddressEndsWithTheFirstClaimOfAnotherStation(t *testing.T) {
@@ -367,7 +367,7 @@ func TestAYieldedAddressEndsWithTheFirstClaimOfAnotherStation(t *testing.T) {
 		t.Fatalf("our own claim, or that of another process on this node, ended an address: %d run", n)
 	}
 	claim("020000000099")
-	l2test.Eventually(t, time.Second, "the claimed address is given up", func() bool {
+	l2test.Eventually(t, 10*time.Second, "the claimed address is given up", func() bool {
 		return cmp.Equal(entries("192.0.2.11@eth0"), r.Running(), addrEqual)
 	})
 }

@@ -59,7 +59,7 @@ func TestManyAddressesAreAllAnswered(t *testing.T) {
 	}
 	o.endClaims(t, m, all)
 	ask(t, h, addresses...)
-	l2test.Eventually(t, 5*time.Second, "every address is resolved", func() bool {
+	l2test.Eventually(t, 10*time.Second, "every address is resolved", func() bool {
 		out, _ := h.Run("ip -6 neigh show dev eth0 nud reachable")
 		return strings.Count(out, "2001:db8::a:") == asked && strings.Count(out, "lladdr "+us.HardwareAddr().String()) == asked
 	})
@@ -91,12 +91,12 @@ func TestASwitchThatListensToMLD(t *testing.T) {
 	}
 	r := New(&count{}, quiet)
 	t.Cleanup(r.Close)
-	l2test.Eventually(t, time.Second, "the node has a link-local address", func() bool {
+	l2test.Eventually(t, 10*time.Second, "the node has a link-local address", func() bool {
 		a, err := linkLocal(ifi(t, "lan0"))
 		return err == nil && a.IsValid()
 	})
 	syncOK(t, r, []l2.Interface{ifi(t, "lan0")}, entries("2001:db8::10"))
-	l2test.Eventually(t, 5*time.Second, "the switch knows that the group is wanted by the node", func() bool {
+	l2test.Eventually(t, 10*time.Second, "the switch knows that the group is wanted by the node", func() bool {
 		return strings.Contains(mdb(), "port node grp ff02::1:ff00:10")
 	})
 	syncOK(t, r, []l2.Interface{ifi(t, "lan0")}, nil)

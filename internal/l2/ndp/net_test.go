@@ -61,7 +61,7 @@ func connect(t *testing.T, h *l2test.Host) {
 	h.Connect(t, "lan0", "eth0")
 	h.IP(t, "addr add 2001:db8::99/64 dev eth0 nodad")
 	sysctl(t, h, "neigh/eth0/retrans_time_ms", "200") // a silent address is given up on after three times that
-	l2test.Eventually(t, time.Second, "both have a link-local address", func() bool {
+	l2test.Eventually(t, 10*time.Second, "both have a link-local address", func() bool {
 		out, _ := h.Run("ip -6 -o addr show dev eth0 scope link -tentative")
 		here, err := linkLocal(ifi(t, "lan0"))
 		return err == nil && here.IsValid() && strings.Contains(out, "fe80:")
@@ -199,13 +199,13 @@ func TestANeighbourThatChecksByUnicastFindsUsReachable(t *testing.T) {
 	us := ifi(t, "lan0")
 	seen := watchWire(t, h)
 	syncOK(t, r, []l2.Interface{us}, entries("2001:db8::10"))
-	sysctl(t, h, "neigh/eth0/delay_first_probe_time", "1")
+	sysctl(t, h, "neigh/eth0/delay_first_probe_time", "3") // long enough for the look below on a busy machine
 	h.IP(t, "-6 neigh replace 2001:db8::10 lladdr "+us.HardwareAddr().String()+" nud stale dev eth0")
 	ask(t, h, "2001:db8::10")
 	if n := neighbour(h, "2001:db8::10"); !strings.Contains(n, "DELAY") {
 		t.Fatalf("the kernel does not check the entry %q", n)
 	}
-	l2test.Eventually(t, 3*time.Second, "the entry is confirmed", func() bool {
+	l2test.Eventually(t, 10*time.Second, "the entry is confirmed", func() bool {
 		return strings.Contains(neighbour(h, "2001:db8::10"), "REACHABLE")
 	})
 	if got := m.all(); got[1] != 1 {
@@ -231,10 +231,10 @@ func TestADuplicateIsRefused(t *testing.T) {
 		out, _ := h.Run("ip -6 -o addr show dev eth0 to " + a)
 		return out
 	}
-	l2test.Eventually(t, 5*time.Second, "the kernel finds our address taken", func() bool {
+	l2test.Eventually(t, 10*time.Second, "the kernel finds our address taken", func() bool {
 		return strings.Contains(state("2001:db8::10"), "dadfailed")
 	})
-	l2test.Eventually(t, 5*time.Second, "the kernel finds another address free", func() bool {
+	l2test.Eventually(t, 10*time.Second, "the kernel finds another address free", func() bool {
 		s := state("2001:db8::11")
 		return s != "" && !strings.Contains(s, "tentative") && !strings.Contains(s, "dadfailed")
 	})
@@ -248,7 +248,7 @@ func TestUnsolicitedAdvertisementsMoveTheKernelsNeighbourEntry(t *testing.T) {
 			h.IP(t, "-6 neigh replace 2001:db8::10 lladdr 02:00:00:00:00:77 nud "+state+" dev eth0")
 			start := time.Now()
 			syncOK(t, r, []l2.Interface{us}, entries("2001:db8::10"))
-			l2test.Eventually(t, time.Second, "the neighbour entry is ours", func() bool {
+			l2test.Eventually(t, 10*time.Second, "the neighbour entry is ours", func() bool {
 				return strings.Contains(neighbour(h, "2001:db8::10"), us.HardwareAddr().String())
 			})
 			t.Logf("moved within %v", time.Since(start).Round(time.Millisecond))
@@ -330,7 +330,7 @@ func TestAForeignHolderIsHeard(t *testing.T) {
 	theirs := h.MAC(t, "eth0")
 	heard := func(address string, again func()) (mac string) {
 		t.Helper()
-		l2test.Eventually(t, 5*time.Second, "a station is heard that has "+address, func() bool {
+		l2test.Eventually(t, 10*time.Second, "a station is heard that has "+address, func() bool {
 			again()
 			time.Sleep(20 * time.Millisecond)
 			for _, s := range r.Sightings() {

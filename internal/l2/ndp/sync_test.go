@@ -52,7 +52,7 @@ func TestSync(t *testing.T) {
 	}
 	check("an address for all and one for an interface", both, entries("2001:db8::1", "2001:db8::2@eth1"),
 		entries("2001:db8::1@eth0,eth1", "2001:db8::2@eth1"), "eth0", "eth1")
-	l2test.Eventually(t, time.Second, "three advertisements at once", func() bool { return m.all()[2] == 3 })
+	l2test.Eventually(t, 10*time.Second, "three advertisements at once", func() bool { return m.all()[2] == 3 })
 	check("a second time nothing happens", both, entries("2001:db8::1", "2001:db8::2@eth1"),
 		entries("2001:db8::1@eth0,eth1", "2001:db8::2@eth1"))
 	check("two addresses of a group share it", both[:1], entries("2001:db8::1", "2001:db8:1::1"), entries("2001:db8::1@eth0", "2001:db8:1::1@eth0"))
@@ -80,7 +80,7 @@ func TestSyncIsIdempotent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l2test.Eventually(t, time.Second, "a round for each address", func() bool { return m.all()[2] >= 2 })
+	l2test.Eventually(t, 10*time.Second, "a round for each address", func() bool { return m.all()[2] >= 2 })
 	time.Sleep(30 * time.Millisecond)
 	if m.all()[2] != 2 || len(k.opened) != 1 || len(k.watches) != 1 || k.sockets != 1 {
 		t.Errorf("five times the same: %d advertisements, opened %v, %d watches, %d sockets", m.all()[2], k.opened, len(k.watches), k.sockets)
@@ -126,7 +126,7 @@ func TestAGroupThatCannotBeJoinedIsReportedAndTriedAgain(t *testing.T) {
 	if err := check(); err != nil || len(k.joined) != 3 {
 		t.Errorf("joined %v, error %v", k.joined, err)
 	}
-	l2test.Eventually(t, time.Second, "each is claimed once", func() bool { return m.all()[2] == 3 })
+	l2test.Eventually(t, 10*time.Second, "each is claimed once", func() bool { return m.all()[2] == 3 })
 }
 
 func TestASocketThatDiesIsReportedAndReplaced(t *testing.T) {
@@ -211,7 +211,7 @@ func TestAYieldedAddressEndsWithTheFirstClaimOfAnotherStation(t *testing.T) {
 		t.Fatalf("our own advertisement, or that of another process on this node, ended an address: %d run", n)
 	}
 	advertise("020000000099")
-	l2test.Eventually(t, time.Second, "the address is given up", func() bool {
+	l2test.Eventually(t, 10*time.Second, "the address is given up", func() bool {
 		return cmp.Equal(entries("2001:db8::11@eth0"), r.Running(), addrEqual)
 	})
 }

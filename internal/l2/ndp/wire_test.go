@@ -41,7 +41,7 @@ func watchWire(t *testing.T, h *l2test.Host) <-chan string {
 		}
 	}()
 	// tcpdump says on standard error that it listens; a message seen says it better.
-	l2test.Eventually(t, 5*time.Second, "tcpdump sees messages", func() bool {
+	l2test.Eventually(t, 10*time.Second, "tcpdump sees messages", func() bool {
 		h.Run("ip -6 neigh flush dev eth0")
 		ask(t, h, "2001:db8::ffff")
 		select {
@@ -58,7 +58,7 @@ func watchWire(t *testing.T, h *l2test.Host) <-chan string {
 // untilSilent waits until there was no message for longer than the client's kernel takes to ask again.
 func untilSilent(t *testing.T, seen <-chan string) {
 	t.Helper()
-	l2test.Eventually(t, 5*time.Second, "the wire is silent", func() bool {
+	l2test.Eventually(t, 10*time.Second, "the wire is silent", func() bool {
 		select {
 		case <-seen:
 			return false
@@ -150,9 +150,9 @@ func observe(r *Responders) *observed {
 func (o *observed) endClaims(t *testing.T, m *count, addresses int) {
 	t.Helper()
 	sent := func() int { return m.all()[2] }
-	l2test.Eventually(t, 5*time.Second, "the first round", func() bool { return sent() >= addresses })
+	l2test.Eventually(t, 10*time.Second, "the first round", func() bool { return sent() >= addresses })
 	o.silent.Store(true)
-	l2test.Eventually(t, 5*time.Second, "the end of a round that was under way", func() bool {
+	l2test.Eventually(t, 10*time.Second, "the end of a round that was under way", func() bool {
 		before := sent()
 		time.Sleep(100 * time.Millisecond)
 		return sent() == before
@@ -238,7 +238,7 @@ func TestTheFilterKeepsForeignFramesOut(t *testing.T) {
 	if d := cmp.Diff([][]byte{claim}, readUntil(t, reads, good)); d != "" {
 		t.Errorf("let in: %s", d)
 	}
-	l2test.Eventually(t, time.Second, "the good one is answered", func() bool { return m.all()[1] == 1 })
+	l2test.Eventually(t, 10*time.Second, "the good one is answered", func() bool { return m.all()[1] == 1 })
 	if got := m.all(); got[0] != 1 {
 		t.Errorf("%d requests counted, want 1", got[0])
 	}
@@ -281,7 +281,7 @@ func TestAYieldedAddressIsAnsweredUntilAnotherStationClaimsIt(t *testing.T) {
 
 	successor := toldAll().with(func(p *packetOf) { p.from, p.options = "02:00:00:00:00:77", "0201020000000077" })
 	rawClient(t, h)(successor.bytes(t))
-	l2test.Eventually(t, 5*time.Second, "the address is the successor's", func() bool { return len(r.Running()) == 1 })
+	l2test.Eventually(t, 10*time.Second, "the address is the successor's", func() bool { return len(r.Running()) == 1 })
 	answered("claimed", "2001:db8::10", false)
 	answered("not claimed", "2001:db8::11", true)
 	syncOK(t, r, us, nil)
