@@ -30,6 +30,7 @@ type checks struct {
 
 	mu       sync.Mutex
 	work     work
+	gone     map[[6]byte]gone
 	problems []check.Problem
 
 	// Of the checks' own loop alone.
@@ -50,8 +51,18 @@ type work struct {
 	untold    bool               // there may be others
 }
 
+// gone is a node that a hardware address was told to belong to until a while ago.
+type gone struct {
+	node string
+	at   time.Time
+}
+
+// remembered is how long a hardware address that a node does not tell any more still counts as its own: an interface that has
+// gone down was heard just before, and what was heard is looked at later.
+const remembered = time.Minute
+
 func newChecks(n *Node) *checks {
-	return &checks{Node: n, poke: make(chan struct{}, 1), questions: map[netip.Addr]*question{}}
+	return &checks{Node: n, poke: make(chan struct{}, 1), gone: map[[6]byte]gone{}, questions: map[netip.Addr]*question{}}
 }
 
 // set takes what a round has decided.
@@ -66,11 +77,29 @@ func (c *checks) set(d announce.Desired, view members.View, network iface.State)
 		w.nodes[i.MAC] = c.Name
 	}
 	c.mu.Lock()
+	c.remember(w.nodes, time.Now())
 	c.work = w
 	c.mu.Unlock()
 	select {
 	case c.poke <- struct{}{}:
 	default:
+	}
+}
+
+// remember adds the hardware addresses that were told until a while ago to those that are told now. The caller holds mu.
+func (c *checks) remember(nodes map[[6]byte]string, now time.Time) {
+	for mac, node := range c.work.nodes {
+		_, told := nodes[mac]
+		if _, known := c.gone[mac]; !told && !known {
+			c.gone[mac] = gone{node, now}
+		}
+	}
+	for mac, g := range c.gone {
+		if _, told := nodes[mac]; told || now.Sub(g.at) > remembered {
+			delete(c.gone, mac)
+		} else {
+			nodes[mac] = g.node
+		}
 	}
 }
 

@@ -224,3 +224,24 @@ func TestAnswersThatDoNotArriveAreReportedAndRepaired(t *testing.T) {
 		t.Errorf("%d conflicts are counted", got)
 	}
 }
+
+func TestAHardwareAddressIsRememberedForAWhile(t *testing.T) {
+	mac, start := [6]byte{2, 0, 0, 0, 0, 1}, time.Now()
+	c := newChecks(nil)
+	after := func(d time.Duration, told map[[6]byte]string, want string) {
+		t.Helper()
+		c.remember(told, start.Add(d))
+		c.work.nodes = told
+		if told[mac] != want {
+			t.Errorf("after %v it is that of %q, want %q", d, told[mac], want)
+		}
+	}
+	after(0, map[[6]byte]string{mac: "node-1"}, "node-1")
+	after(time.Hour, map[[6]byte]string{}, "node-1")
+	after(time.Hour+remembered, map[[6]byte]string{}, "node-1")
+	after(time.Hour+remembered+1, map[[6]byte]string{}, "")
+	after(2*time.Hour, map[[6]byte]string{}, "")
+	after(3*time.Hour, map[[6]byte]string{mac: "node-1"}, "node-1")
+	after(3*time.Hour, map[[6]byte]string{}, "node-1")
+	after(3*time.Hour, map[[6]byte]string{mac: "node-2"}, "node-2") // it has been moved
+}
