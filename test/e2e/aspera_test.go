@@ -13,11 +13,8 @@ import (
 // The setup of a user who runs IBM Aspera HSTS: the operator in a namespace of its own, the MetalLB resource in
 // another, a pool in the oldest form of the API, and one Service with TCP and UDP ports.
 func TestAsperaAnswersOverTCPAndUDP(t *testing.T) {
-	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
+	p, ns, address := aspera(t)
 	ctx := product.Within(t, 2*time.Minute)
-	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
-	ns := namespace(t, p)
-	address := netip.MustParseAddr(asperaService(t, p, ns))
 	if first, last := netip.MustParseAddr("172.30.0.100"), netip.MustParseAddr("172.30.0.255"); address.Less(first) || last.Less(address) {
 		t.Errorf("%s is not in the pool's range", address)
 	}
@@ -59,7 +56,7 @@ func TestAerosOneAddress(t *testing.T) {
 		}
 	})
 	ns := namespace(t, p)
-	address := netip.MustParseAddr(asperaService(t, p, ns))
+	address := asperaService(t, p, ns)
 	if address != netip.MustParseAddr("172.30.0.214") {
 		t.Errorf("got %s, the pool has only 172.30.0.214", address)
 	}

@@ -17,11 +17,8 @@ import (
 // The plug of the announcing node is pulled: another node answers for the address, and both kubectl and the Service itself say
 // so. The times are reported, not judged.
 func TestPowerOffOfTheAnnouncingNode(t *testing.T) {
-	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
+	p, ns, address := aspera(t)
 	ctx := product.Within(t, 4*time.Minute)
-	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
-	ns := namespace(t, p)
-	address := netip.MustParseAddr(asperaService(t, p, ns))
 	owner, _, err := p.Announcer(ctx, address)
 	product.Must(t, err)
 
@@ -68,11 +65,8 @@ func TestPowerOffOfTheAnnouncingNode(t *testing.T) {
 
 // With externalTrafficPolicy Local only a node with a pod may announce; the pod moves, so the announcement follows.
 func TestLocalAnnouncerFollowsItsPod(t *testing.T) {
-	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
+	p, ns, address := aspera(t)
 	ctx := product.Within(t, 3*time.Minute)
-	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
-	ns := namespace(t, p)
-	address := netip.MustParseAddr(asperaService(t, p, ns))
 	patch(t, p, &corev1.Service{}, ns, "aspera-tcp-proxy", `{"spec":{"externalTrafficPolicy":"Local"}}`)
 	patch(t, p, &appsv1.Deployment{}, ns, "aspera-tcp-proxy", `{"spec":{"replicas":1}}`)
 	for _, node := range p.Nodes() {

@@ -35,11 +35,8 @@ const (
 // A machine on the LAN that is no node takes the address of a Service, with and without saying so: that is reported, the
 // address goes on answering, and when the machine has left nothing is reported any more. The router plays the machine.
 func TestForeignHolder(t *testing.T) {
-	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
+	p, ns, address := aspera(t)
 	ctx := product.Within(t, 4*time.Minute)
-	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
-	ns := namespace(t, p)
-	address := netip.MustParseAddr(asperaService(t, p, ns))
 	owner, _, err := p.Announcer(ctx, address)
 	product.Must(t, err)
 	_, err = p.Answer(ctx, lab.Client, "tcp", netip.AddrPortFrom(address, 33001))

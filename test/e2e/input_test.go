@@ -22,7 +22,7 @@ func TestBadInputIsExplainedAndHarmless(t *testing.T) {
 	withoutPools(t, p)
 	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
 	ns := namespace(t, p)
-	address := netip.MustParseAddr(asperaService(t, p, ns))
+	address := asperaService(t, p, ns)
 
 	resource := func(kind, version, name, spec string) string {
 		return fmt.Sprintf("apiVersion: metallb.io/%s\nkind: %s\nmetadata: {name: %s, namespace: metallb-system}\nspec: %s\n", version, kind, name, spec)

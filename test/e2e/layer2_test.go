@@ -34,11 +34,7 @@ const (
 // The node that answers for an address loses its power, and its cable: another one answers, and when it is back there is
 // only one that does.
 func TestFailover(t *testing.T) {
-	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := product.Within(t, 4*time.Minute)
-	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
-	ns := namespace(t, p)
-	first := netip.MustParseAddr(asperaService(t, p, ns))
+	p, ns, first := aspera(t)
 	addresses := append(moreServices(t, p, ns, 5), first)
 
 	var outages []time.Duration

@@ -53,7 +53,7 @@ func TestLegacyConfigMaps(t *testing.T) {
 		l.becomes("the pool", func(s *crs) error { return s.want("default=10.12.0.200-10.12.0.220 auto", "", "") })
 		l.edit("10.12.0.200-10.12.0.220", "172.30.0.100-172.30.0.120") // addresses of this LAN, so that one can be asked
 		ns := namespace(t, p)
-		address := netip.MustParseAddr(asperaService(t, p, ns))
+		address := asperaService(t, p, ns)
 		answer, err := p.Answer(product.Within(t, time.Minute), lab.Client, "tcp", netip.AddrPortFrom(address, 33001))
 		product.Must(t, err)
 		answeredBy(t, answer, "tcp", "aspera-tcp-proxy")

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -107,15 +108,24 @@ func gone(ctx context.Context, p *product.Product) error {
 	return product.Until(ctx, "namespace "+leaving+" to go", func() (bool, error) { return p.Gone(ctx, "", leaving, &corev1.Namespace{}) })
 }
 
+// aspera is the setup of the user who runs Aspera: the load balancer, its pool, and the Service in a namespace of its own.
+func aspera(t *testing.T) (p *product.Product, ns string, address netip.Addr) {
+	t.Helper()
+	p = metallb(t, "metallb-system", "aspera/metallb.yaml")
+	product.Must(t, p.Apply(product.Within(t, time.Minute), "metallb-system", "aspera/addresspool.yaml"))
+	ns = namespace(t, p)
+	return p, ns, asperaService(t, p, ns)
+}
+
 // asperaService makes the Aspera stand-in and its Service in the namespace and returns the Service's address.
-func asperaService(t *testing.T, p *product.Product, namespace string) string {
+func asperaService(t *testing.T, p *product.Product, namespace string) netip.Addr {
 	t.Helper()
 	ctx := product.Within(t, time.Minute)
 	product.Must(t, p.Apply(ctx, namespace, "aspera/backend.yaml", "aspera/tcp-proxy.yaml"))
 	product.Must(t, p.WaitRollout(ctx, namespace, "aspera-tcp-proxy"))
 	address, err := p.Address(ctx, namespace, "aspera-tcp-proxy")
 	product.Must(t, err)
-	return address.String()
+	return address
 }
 
 // dump logs what a person would look at first.

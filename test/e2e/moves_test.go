@@ -37,11 +37,8 @@ const (
 // Somebody excludes the node that answers for an address, and takes that back: the address moves there and back, and nobody
 // notices but who has a connection open, which the next node knows nothing of.
 func TestMoves(t *testing.T) {
-	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
+	p, _, address := aspera(t)
 	ctx := product.Within(t, 3*time.Minute+time.Duration(*moves)*10*time.Second)
-	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
-	ns := namespace(t, p)
-	address := netip.MustParseAddr(asperaService(t, p, ns))
 	port := netip.AddrPortFrom(address, 33001)
 	_, err := p.Answer(ctx, lab.Client, "tcp", port)
 	product.Must(t, err)
@@ -203,11 +200,8 @@ func handed(questions []product.Question) (h handover) {
 
 // kube-proxy hangs on the node that answers: another one answers soon, and the first again when it is well.
 func TestKubeProxyIsGone(t *testing.T) {
-	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
+	p, _, address := aspera(t)
 	ctx := product.Within(t, 4*time.Minute)
-	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
-	ns := namespace(t, p)
-	address := netip.MustParseAddr(asperaService(t, p, ns))
 	owner, _, err := p.Announcer(ctx, address)
 	product.Must(t, err)
 	signal := func(ctx context.Context, name string) error {

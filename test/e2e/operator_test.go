@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -15,11 +14,8 @@ import (
 
 // Somebody deletes the speakers: the operator brings them back, and the address never has two owners.
 func TestDeletedSpeakersComeBack(t *testing.T) {
-	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
+	p, _, address := aspera(t)
 	ctx := product.Within(t, 2*time.Minute)
-	product.Must(t, p.Apply(ctx, "metallb-system", "aspera/addresspool.yaml"))
-	ns := namespace(t, p)
-	address := netip.MustParseAddr(asperaService(t, p, ns))
 
 	key := client.ObjectKey{Namespace: "metallb-system", Name: "speaker"}
 	before := &appsv1.DaemonSet{}

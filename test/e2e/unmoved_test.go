@@ -47,7 +47,7 @@ func TestNoAddressMoves(t *testing.T) {
 		}
 	})
 	u := unmoved{Product: p, namespace: namespace(t, p)}
-	u.address = netip.AddrPortFrom(netip.MustParseAddr(asperaService(t, p, u.namespace)), 33001)
+	u.address = netip.AddrPortFrom(asperaService(t, p, u.namespace), 33001)
 	product.Must(t, p.Apply(ctx, u.namespace, "ipv6/service.yaml"))
 	t.Run("RestartsOfASpeakerThatOwnsNothing", u.restartsOfASpeakerThatOwnsNothing) // while there are fewer addresses than nodes
 	moreServices(t, p, u.namespace, 4)
