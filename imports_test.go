@@ -34,7 +34,7 @@ var rules = map[string]rule{
 	"internal/l2/responder": {may: []string{module + "internal/l2", "golang.org/x"}, mayNot: slices.Concat(kube, linux)},
 	"internal/l2/arp":       {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: append([]string{module + "internal/l2/ndp"}, kube...)},
 	"internal/l2/ndp":       {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: append([]string{module + "internal/l2/arp"}, kube...)},
-	"internal/l2/l2test":    {may: []string{"golang.org/x/sys"}, mayNot: kube},
+	"internal/l2/l2test":    {may: []string{module + "internal/l2", "go.uber.org/goleak", "golang.org/x/sys"}, mayNot: kube},
 	"internal/l2/iface":     {may: []string{module + "internal/l2", "github.com/vishvananda/netlink", "golang.org/x/sys"}, mayNot: kube},
 	"internal/bgp":          {mayNot: slices.Concat(kube, linux)}, // log/slog is for the password that does not show itself
 	"internal/bgp/gobgp":    {may: []string{module + "internal/bgp", "github.com/osrg/gobgp", "golang.org/x/sys"}, mayNot: kube},

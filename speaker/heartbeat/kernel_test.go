@@ -11,21 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"metallb.io/operator/internal/bfd/udp"
 	"metallb.io/operator/internal/l2/l2test"
 )
 
 func TestMain(m *testing.M) {
-	l2test.Main(m, func(m *testing.M) int {
-		code := m.Run()
-		if err := goleak.Find(); err != nil && code == 0 {
-			println(err.Error())
-			return 1
-		}
-		return code
-	})
+	l2test.Main(m, (*testing.M).Run)
 }
 
 func TestTheKernelOfANodeSaysWhetherItIsThere(t *testing.T) {

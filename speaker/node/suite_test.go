@@ -19,7 +19,6 @@ import (
 	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/packet"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -52,14 +51,7 @@ func TestMain(m *testing.M) {
 	quiet := logr.FromSlogHandler(slog.DiscardHandler)
 	ctrl.SetLogger(quiet)
 	klog.SetLogger(quiet)
-	l2test.Main(m, func(m *testing.M) int {
-		code := testenv.Run(m)
-		if err := goleak.Find(); err != nil && code == 0 {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return code
-	})
+	l2test.Main(m, testenv.Run)
 }
 
 // cluster is a real API server, a LAN with a client, and any number of nodes with real speakers: each has a network

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"metallb.io/operator/internal/bfd"
 	"metallb.io/operator/internal/bfd/bfdtest"
 	"metallb.io/operator/internal/bfd/udp"
@@ -35,14 +33,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	l2test.Main(m, func(m *testing.M) int {
-		code := m.Run()
-		if err := goleak.Find(); err != nil && code == 0 {
-			println(err.Error())
-			return 1
-		}
-		return code
-	})
+	l2test.Main(m, (*testing.M).Run)
 }
 
 // addresses of the node (the test's namespace, interface lan0) and of the peer (eth0).

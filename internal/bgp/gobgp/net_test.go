@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"metallb.io/operator/internal/bgp"
 	"metallb.io/operator/internal/bgp/bgptest"
 	"metallb.io/operator/internal/bgp/gobgp"
@@ -22,14 +20,7 @@ import (
 const soon = 60 * time.Second
 
 func TestMain(m *testing.M) {
-	l2test.Main(m, func(m *testing.M) int {
-		code := m.Run()
-		if err := goleak.Find(); err != nil && code == 0 {
-			println(err.Error())
-			return 1
-		}
-		return code
-	})
+	l2test.Main(m, (*testing.M).Run)
 }
 
 // lan makes this node (192.0.2.1, 2001:db8::1, in the test's namespace) and a router's machine (192.0.2.2, 2001:db8::2; behind

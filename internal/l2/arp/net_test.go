@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/mdlayher/packet"
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"metallb.io/operator/internal/l2"
@@ -23,14 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	l2test.Main(m, func(m *testing.M) int {
-		code := m.Run()
-		if err := goleak.Find(); err != nil && code == 0 {
-			println(err.Error())
-			return 1
-		}
-		return code
-	})
+	l2test.Main(m, (*testing.M).Run)
 }
 
 // lan is a node (the test's namespace, interface lan0) and a client with the kernel's own ARP.
@@ -264,27 +256,13 @@ func TestTheFilterKeepsForeignFramesOut(t *testing.T) {
 	}
 }
 
-// counted counts what the filter lets into the process.
-type counted struct {
-	conn
-	reads chan []byte
-}
-
-func (c counted) ReadFrom(b []byte) (int, net.Addr, error) {
-	n, a, err := c.conn.ReadFrom(b)
-	if err == nil {
-		c.reads <- append([]byte(nil), b[:n]...)
-	}
-	return n, a, err
-}
-
 func TestTheFilterKeepsQuestionsForOthersOut(t *testing.T) {
 	h, r := lan(t)
 	us := []l2.Interface{ifi(t, "lan0")}
 	reads := make(chan []byte, 100)
 	r.open = func(i l2.Interface) (conn, error) {
 		c, err := listen(i)
-		return counted{c, reads}, err
+		return l2test.Counted{Conn: c, Reads: reads}, err
 	}
 	send := rawClient(t, h)
 	about := func(sender, target string) []byte {
@@ -386,22 +364,6 @@ func rawClient(t *testing.T, h *l2test.Host) func([]byte) {
 	}
 }
 
-// sighted waits until another station was heard to have an address, and returns its hardware address.
-func sighted(t *testing.T, r *Responders, address string, again func()) (mac string) {
-	t.Helper()
-	l2test.Eventually(t, 10*time.Second, "a station is heard that has "+address, func() bool {
-		again()
-		time.Sleep(20 * time.Millisecond)
-		for _, s := range r.Sightings() {
-			if s.Address.String() == address && s.Interface == "lan0" {
-				mac = net.HardwareAddr(s.MAC[:]).String()
-			}
-		}
-		return mac != ""
-	})
-	return mac
-}
-
 func TestAForeignHolderIsHeard(t *testing.T) {
 	h, r := lan(t, "arping")
 	us := ifi(t, "lan0")
@@ -426,11 +388,11 @@ func TestAForeignHolderIsHeard(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if mac := sighted(t, r, "192.0.2.10", ask); mac != theirs {
+	if mac := l2test.Sighted(t, r.Sightings, "192.0.2.10", ask); mac != theirs {
 		t.Errorf("asked for, the address is at %s, want %s", mac, theirs)
 	}
 	for _, form := range []string{"-U", "-A"} { // a request, a reply
-		if mac := sighted(t, r, "192.0.2.10", func() { h.Run("arping -q -c 1 -w 1 " + form + " -I eth0 -s 192.0.2.10 192.0.2.10") }); mac != theirs {
+		if mac := l2test.Sighted(t, r.Sightings, "192.0.2.10", func() { h.Run("arping -q -c 1 -w 1 " + form + " -I eth0 -s 192.0.2.10 192.0.2.10") }); mac != theirs {
 			t.Errorf("claimed with %s, the address is at %s, want %s", form, mac, theirs)
 		}
 	}
@@ -444,7 +406,7 @@ func TestAForeignHolderIsHeard(t *testing.T) {
 	none("a holder that has gone")
 
 	// What is not answered here can be asked for as well.
-	if mac := sighted(t, r, "192.0.2.99", func() {
+	if mac := l2test.Sighted(t, r.Sightings, "192.0.2.99", func() {
 		if err := r.Ask("lan0", netip.MustParseAddr("192.0.2.99")); err != nil {
 			t.Fatal(err)
 		}

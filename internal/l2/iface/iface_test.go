@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"metallb.io/operator/internal/l2/l2test"
@@ -22,14 +21,7 @@ import (
 var quiet = slog.New(slog.DiscardHandler)
 
 func TestMain(m *testing.M) {
-	l2test.Main(m, func(m *testing.M) int {
-		code := m.Run()
-		if err := goleak.Find(); err != nil && code == 0 {
-			println(err.Error())
-			return 1
-		}
-		return code
-	})
+	l2test.Main(m, (*testing.M).Run)
 }
 
 func TestExclude(t *testing.T) {

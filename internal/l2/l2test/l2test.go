@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,10 +26,15 @@ import (
 const inside = "METALLB_TEST_NETNS"
 
 // Main is TestMain for packages that need a LAN: it runs the same test binary again inside a new network namespace.
-// Without the rights for it the tests run where they are and Require decides.
+// Without the rights for it the tests run where they are and Require decides. Goroutines that are left are a failure.
 func Main(m *testing.M, run func(*testing.M) int) {
 	if os.Getenv(inside) != "" || why() != "" {
-		os.Exit(run(m))
+		code := run(m)
+		if err := goleak.Find(); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+		os.Exit(code)
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), inside+"=1")

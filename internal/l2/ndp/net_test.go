@@ -1,7 +1,6 @@
 package ndp
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -10,21 +9,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"metallb.io/operator/internal/l2"
 	"metallb.io/operator/internal/l2/l2test"
 )
 
 func TestMain(m *testing.M) {
-	l2test.Main(m, func(m *testing.M) int {
-		code := m.Run()
-		if err := goleak.Find(); err != nil && code == 0 {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return code
-	})
+	l2test.Main(m, (*testing.M).Run)
 }
 
 const noProbes = "accept_dad" // 0: the kernel uses its own addresses at once
@@ -328,20 +319,6 @@ func TestAForeignHolderIsHeard(t *testing.T) {
 	us := ifi(t, "lan0")
 	syncOK(t, r, []l2.Interface{us}, entries("2001:db8::10"))
 	theirs := h.MAC(t, "eth0")
-	heard := func(address string, again func()) (mac string) {
-		t.Helper()
-		l2test.Eventually(t, 10*time.Second, "a station is heard that has "+address, func() bool {
-			again()
-			time.Sleep(20 * time.Millisecond)
-			for _, s := range r.Sightings() {
-				if s.Address.String() == address && s.Interface == "lan0" {
-					mac = net.HardwareAddr(s.MAC[:]).String()
-				}
-			}
-			return mac != ""
-		})
-		return mac
-	}
 	question := func(address string) func() {
 		return func() {
 			if err := r.Ask("lan0", netip.MustParseAddr(address)); err != nil {
@@ -355,7 +332,7 @@ func TestAForeignHolderIsHeard(t *testing.T) {
 		t.Errorf("heard %+v of our own claims and a question", s)
 	}
 	h.IP(t, "addr add 2001:db8::10/128 dev eth0 nodad")
-	if mac := heard("2001:db8::10", question("2001:db8::10")); mac != theirs {
+	if mac := l2test.Sighted(t, r.Sightings, "2001:db8::10", question("2001:db8::10")); mac != theirs {
 		t.Errorf("asked for, the address is at %s, want %s", mac, theirs)
 	}
 	h.IP(t, "addr del 2001:db8::10/128 dev eth0")
@@ -367,7 +344,7 @@ func TestAForeignHolderIsHeard(t *testing.T) {
 
 	// One that says so by itself when it takes the address.
 	sysctl(t, h, "conf/eth0/ndisc_notify", "1")
-	if mac := heard("2001:db8::10", func() {
+	if mac := l2test.Sighted(t, r.Sightings, "2001:db8::10", func() {
 		h.Run("ip addr del 2001:db8::10/128 dev eth0")
 		h.IP(t, "addr add 2001:db8::10/128 dev eth0")
 	}); mac != theirs {
@@ -378,7 +355,7 @@ func TestAForeignHolderIsHeard(t *testing.T) {
 	if _, err := r.Sync([]l2.Interface{us}, nil, "lan0"); err != nil {
 		t.Fatal(err)
 	}
-	if mac := heard("2001:db8::99", question("2001:db8::99")); mac != theirs {
+	if mac := l2test.Sighted(t, r.Sightings, "2001:db8::99", question("2001:db8::99")); mac != theirs {
 		t.Errorf("the client's own address is at %s, want %s", mac, theirs)
 	}
 }

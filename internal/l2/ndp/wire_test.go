@@ -191,27 +191,13 @@ func TestAnswersOnTheWire(t *testing.T) {
 	}
 }
 
-// counted counts what the filter lets into the process.
-type counted struct {
-	conn
-	reads chan []byte
-}
-
-func (c counted) ReadFrom(b []byte) (int, net.Addr, error) {
-	n, a, err := c.conn.ReadFrom(b)
-	if err == nil {
-		c.reads <- append([]byte(nil), b[:n]...)
-	}
-	return n, a, err
-}
-
 func TestTheFilterKeepsForeignFramesOut(t *testing.T) {
 	h, r, m := lan(t)
 	us := ifi(t, "lan0")
 	reads := make(chan []byte, 100)
 	r.net.listen = func(i l2.Interface) (conn, error) {
 		c, err := listen(i)
-		return counted{c, reads}, err
+		return l2test.Counted{Conn: c, Reads: reads}, err
 	}
 	l2test.IP(t, "link set lan0 promisc on")
 	syncOK(t, r, []l2.Interface{us}, entries("2001:db8::10"))
