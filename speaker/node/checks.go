@@ -80,10 +80,7 @@ func (c *checks) set(d announce.Desired, view members.View, network iface.State)
 	c.remember(w.nodes, time.Now())
 	c.work = w
 	c.mu.Unlock()
-	select {
-	case c.poke <- struct{}{}:
-	default:
-	}
+	signal(c.poke)
 }
 
 // remember adds the hardware addresses that were told until a while ago to those that are told now. The caller holds mu.

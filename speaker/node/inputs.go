@@ -60,9 +60,12 @@ func (in *inputs) touch(key types.NamespacedName) {
 }
 
 // signal must be called with the change made.
-func (in *inputs) signal() {
+func (in *inputs) signal() { signal(in.changed) }
+
+// signal says that there is something; once is enough until it was heard.
+func signal(c chan<- struct{}) {
 	select {
-	case in.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -61,10 +61,7 @@ func (s *secrets) fill(in *config.Input) (problems []string, complete bool) {
 		switch found, ok := s.known[name]; {
 		case !ok:
 			unknown[name], complete = true, false
-			select {
-			case s.poke <- struct{}{}:
-			default:
-			}
+			signal(s.poke)
 		case found.err != "":
 			unknown[name] = true
 			problems = append(problems, "BGPPeers with passwordSecret "+name+" are not used: "+found.err)

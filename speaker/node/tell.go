@@ -53,19 +53,12 @@ const (
 
 func newTeller(n *Node) *teller { return &teller{Node: n, poke: make(chan struct{}, 1)} }
 
-func (t *teller) signal() {
-	select {
-	case t.poke <- struct{}{}:
-	default:
-	}
-}
-
 // tell takes what is to be told from now on.
 func (t *teller) tell(r *reading) {
 	t.mu.Lock()
 	t.latest = r
 	t.mu.Unlock()
-	t.signal()
+	signal(t.poke)
 }
 
 // setState takes what a watch says the resource is; deleteState, that it is gone.
@@ -73,7 +66,7 @@ func (t *teller) setState(s *v1beta1.ConfigurationState) {
 	t.mu.Lock()
 	t.seen, t.state = true, s
 	t.mu.Unlock()
-	t.signal()
+	signal(t.poke)
 }
 
 func (t *teller) deleteState(*v1beta1.ConfigurationState) { t.setState(nil) }
