@@ -40,9 +40,13 @@ func conflictOf(service string, p check.Problem) conflict {
 
 // problems puts what is wrong with addresses into the statuses of the Services that have them, and tells of what has changed.
 func (n *Node) problems(d announce.Desired, statuses l2Statuses, sibling bool) {
+	found := n.checks.found()
+	if len(found) == 0 && len(n.conflicts) == 0 {
+		return
+	}
 	now := map[conflict]check.Problem{}
 	by := map[netip.Addr][]check.Problem{}
-	for _, p := range n.checks.found() {
+	for _, p := range found {
 		by[p.Address] = append(by[p.Address], p)
 	}
 	for _, w := range d.Why {
