@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 // order of its parts matters: the later ones break machines and mend them.
 func TestCluster(t *testing.T) {
 	lab.Require(t)
-	before := leavings(t)
+	before := clean(t)
 	start := time.Now()
 	c := shared.Cluster(t)
 	t.Logf("up in %s, cgroup v%d", time.Since(start).Round(time.Millisecond), c.CgroupVersion())

@@ -31,7 +31,7 @@ func crash() {
 // TestCrash: whoever made a cluster is killed in the middle of it, and nothing is left a moment later.
 func TestCrash(t *testing.T) {
 	lab.Require(t)
-	before := leavings(t)
+	before := clean(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

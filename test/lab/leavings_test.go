@@ -69,6 +69,14 @@ func leavings(t *testing.T) map[string]bool {
 	return found
 }
 
+// clean removes what a lab that was killed with all it had started, or that was left running, left of this instance, once
+// nobody holds it any more, and returns what is left after that.
+func clean(t *testing.T) map[string]bool {
+	t.Helper()
+	eventually(t, within(t, 10*time.Minute), func() error { return lab.Down(0) })
+	return leavings(t)
+}
+
 // sameLeavings checks that nothing was added or taken. Network devices go a moment later than their
 // namespaces, hence the patience.
 func sameLeavings(t *testing.T, before map[string]bool) {
