@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -57,6 +58,7 @@ func TestCluster(t *testing.T) {
 	for _, kind := range []lab.RouterKind{lab.FRR, lab.BIRD} {
 		t.Run("BGP and BFD on the router with "+string(kind), func(t *testing.T) { testRouter(t, c, kind) })
 	}
+	t.Run("another's network namespace covers none", func(t *testing.T) { testNamespaces(t, c) })
 	t.Run("another lab must wait", func(t *testing.T) { testLock(t) })
 
 	start = time.Now()
@@ -109,6 +111,17 @@ func httpAnswers(t *testing.T, ctx context.Context, c *lab.Cluster, addr netip.A
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 200 ") {
 		t.Errorf("HTTP answer: %q, %v", line, err)
+	}
+}
+
+func testNamespaces(t *testing.T, c *lab.Cluster) {
+	for _, verb := range []string{"add", "delete"} {
+		if out, err := exec.Command("ip", "netns", verb, "not-the-labs").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	if _, err := c.Exec(within(t, time.Minute), lab.Client, "ip", "link"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -69,6 +69,9 @@ func (p plan) hostIsFree() error {
 // makeSwitch makes the namespace of the bridges. It is not the host's own, so
 // that no frame passes the host's netfilter, and has no addresses itself.
 func (p plan) makeSwitch() error {
+	if err := keepNamespaces(); err != nil {
+		return err
+	}
 	if err := newNamespace(p.netns(Switch)); err != nil {
 		return err
 	}
@@ -299,6 +302,25 @@ func (p plan) inNamespace(machine string, f func(h *netlink.Handle) error) error
 		defer h.Close()
 		return f(h)
 	})
+}
+
+// keepNamespaces makes netnsDir a shared mount, as the first `ip netns add` on a host does: one that
+// came later would cover the cluster's namespaces with a copy of the directory.
+func keepNamespaces() error {
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+		return err
+	}
+	share := func() error { return unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "") }
+	err := share()
+	if errors.Is(err, unix.EINVAL) { // not a mount yet
+		if err = unix.Mount(netnsDir, netnsDir, "none", unix.MS_BIND|unix.MS_REC, ""); err == nil {
+			err = share()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("share %s among mount namespaces: %w", netnsDir, err)
+	}
+	return nil
 }
 
 func newNamespace(name string) error {
