@@ -2,6 +2,7 @@ package gobgp_test
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -41,11 +42,13 @@ func lan(t *testing.T, tools ...string) *l2test.Host {
 
 func router(t *testing.T) *gobgp.Router {
 	t.Helper()
-	log := slog.New(slog.DiscardHandler)
+	out := io.Discard
 	if os.Getenv("METALLB_TEST_VERBOSE") != "" {
-		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+		out = os.Stderr
 	}
-	r := gobgp.New(log)
+	// All is logged, even to nobody: the lock of the handler orders GoBGP's goroutines for the race detector. Its StopBgp writes
+	// what its handleOpen has read, and nothing else may lie between the two.
+	r := gobgp.New(slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	t.Cleanup(r.Close)
 	return r
 }
