@@ -42,9 +42,13 @@ var ErrRunning = errors.New("a cluster is up already")
 // returns when all nodes are Ready and Pods can be made in namespace default.
 // When it fails it leaves nothing but a copy of the logs, which the error names.
 // A cluster that is not detached is torn down when this process ends, however it
-// ends. If another process holds the same instance, Up waits for it until ctx ends.
+// ends. If other processes hold all its instances, Up waits for one until ctx ends.
 func Up(ctx context.Context, o Options) (*Cluster, error) {
 	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	of, err := instances(o.Instance)
 	if err != nil {
 		return nil, err
 	}
@@ -55,21 +59,18 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{plan: plan{o.Instance, o.Nodes}, dir: instanceDir(o.Instance), logf: o.Logf,
-		bins: binaries{dirs["kubernetes"], dirs["containerd"], dirs["lab"]}}
-	c.state = state{Options: o, Binaries: c.bins, Started: time.Now()}
-	if c.cgroups, err = cgroup.Host(); err != nil {
-		return nil, err
-	}
-	lock, err := takeLock(ctx, o.Instance, o.Logf)
+	groups, err := cgroup.Host()
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Close() // the janitor has it too
-	if old, err := attach(o.Instance); err == nil && old.Options.Detach && old.alive() {
-		return nil, fmt.Errorf("%w, made to stay at %s: `lab down` ends it, LAB_INSTANCE=1 makes another beside it",
-			ErrRunning, old.Started.Format(time.DateTime))
+	var lock *os.File
+	if o.Instance, lock, err = claim(ctx, of, o.Logf); err != nil {
+		return nil, err
 	}
+	defer lock.Close() // the janitor has it too
+	c := &Cluster{plan: plan{o.Instance, o.Nodes}, dir: instanceDir(o.Instance), cgroups: groups, logf: o.Logf,
+		bins: binaries{dirs["kubernetes"], dirs["containerd"], dirs["lab"]}}
+	c.state = state{Options: o, Binaries: c.bins, Started: time.Now()}
 	if err := sweep(o.Instance); err != nil {
 		return nil, fmt.Errorf("clean up after an earlier run: %w", err)
 	}
@@ -171,12 +172,8 @@ func (c *Cluster) waitAPI(ctx context.Context) error {
 
 func (c *Cluster) age() time.Duration { return time.Since(c.Started).Round(10 * time.Millisecond) }
 
-// attach reads a cluster's state; the cluster may be dead.
+// attach reads the state of an instance's cluster; the cluster may be dead.
 func attach(n int) (*Cluster, error) {
-	n, err := instance(n)
-	if err != nil {
-		return nil, err
-	}
 	c := &Cluster{dir: instanceDir(n), logf: logOr(nil)}
 	b, err := os.ReadFile(c.dir.stateFile())
 	if err != nil {
@@ -193,6 +190,10 @@ func attach(n int) (*Cluster, error) {
 // Attach returns the cluster that another process brought up under an instance
 // (zero: LAB_INSTANCE, or 0).
 func Attach(n int) (*Cluster, error) {
+	n, err := instance(n)
+	if err != nil {
+		return nil, err
+	}
 	c, err := attach(n)
 	if err != nil {
 		return nil, err
@@ -219,7 +220,7 @@ func (c *Cluster) Down() error {
 	if c.janitor != nil {
 		return c.tearDown()
 	}
-	return Down(c.plan.Instance)
+	return down(c.plan.Instance)
 }
 
 // tearDown is Down by the process that holds the lock.

@@ -58,7 +58,7 @@ func TestLockIsHeldByOneAndSaysByWhom(t *testing.T) {
 	}
 	got := make(chan error)
 	go func() {
-		second, err := takeLock(t.Context(), n, t.Logf)
+		_, second, err := claim(t.Context(), []int{n}, t.Logf)
 		got <- errors.Join(err, second.Close())
 	}()
 	if err := first.Close(); err != nil {
@@ -66,6 +66,26 @@ func TestLockIsHeldByOneAndSaysByWhom(t *testing.T) {
 	}
 	if err := <-got; err != nil {
 		t.Errorf("it is not free after its end: %v", err)
+	}
+}
+
+// Numbers that no range has, so that no lab that runs beside this test is in the way.
+func TestTheFirstFreeInstanceIsClaimed(t *testing.T) {
+	t.Setenv("LAB_STATE", t.TempDir())
+	of := []int{10, 11, 12}
+	for i, want := range of {
+		n, lock, err := claim(t.Context(), of, t.Logf)
+		if err != nil || n != want {
+			t.Fatalf("claim %d took %d: %v", i+1, n, err)
+		}
+		defer lock.Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	said := ""
+	_, _, err := claim(ctx, of, func(format string, args ...any) { said += fmt.Sprintf(format, args...) })
+	if !errors.Is(err, context.DeadlineExceeded) || strings.Count(said, "belongs to process") != len(of) {
+		t.Errorf("when none was free: %v; said was %q", err, said)
 	}
 }
 

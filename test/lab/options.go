@@ -1,18 +1,20 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
-	"strconv"
 )
 
 // Options say what cluster [Up] makes. The zero value is a good cluster.
 type Options struct {
 	// Instance tells clusters apart that run at the same time, 0 to 9: it is part
 	// of every name and of the management network's addresses. Zero means the
-	// environment variable LAB_INSTANCE, or 0.
+	// environment variable LAB_INSTANCE, or 0. Where that is a range, say 0-2, [Up]
+	// takes the first of it that is free.
 	Instance int
 	// Nodes is the number of nodes, 1 to 9; zero means 3.
 	Nodes int
@@ -35,10 +37,6 @@ type Options struct {
 
 // complete fills in what is left out and refuses what makes no cluster.
 func (o Options) complete() (Options, error) {
-	var err error
-	if o.Instance, err = instance(o.Instance); err != nil {
-		return o, err
-	}
 	if o.Nodes == 0 {
 		o.Nodes = 3
 	}
@@ -55,19 +53,37 @@ func (o Options) complete() (Options, error) {
 	return o, nil
 }
 
+var instanceRange = regexp.MustCompile(`^([0-9])(?:-([0-9]))?$`)
+
+// instances are those that n stands for, in order: itself, or for zero those of LAB_INSTANCE, a number or a range.
+func instances(n int) (all []int, err error) {
+	text := os.Getenv("LAB_INSTANCE")
+	switch {
+	case n < 0 || n > 9:
+		return nil, fmt.Errorf("instance %d is not between 0 and 9", n)
+	case n > 0 || text == "":
+		return []int{n}, nil
+	}
+	digits := instanceRange.FindStringSubmatch(text)
+	if digits == nil || cmp.Or(digits[2], digits[1]) < digits[1] {
+		return nil, fmt.Errorf("LAB_INSTANCE: %q is neither a number from 0 to 9 nor a range such as 0-1", text)
+	}
+	for d := digits[1][0]; d <= cmp.Or(digits[2], digits[1])[0]; d++ {
+		all = append(all, int(d-'0'))
+	}
+	return all, nil
+}
+
+// instance is the one that n stands for.
 func instance(n int) (int, error) {
-	what := "Instance"
-	if v := os.Getenv("LAB_INSTANCE"); n == 0 && v != "" {
-		what = "LAB_INSTANCE"
-		var err error
-		if n, err = strconv.Atoi(v); err != nil {
-			return 0, fmt.Errorf("%s: %q is not a number", what, v)
-		}
+	all, err := instances(n)
+	if err == nil && len(all) > 1 {
+		err = fmt.Errorf("LAB_INSTANCE: %s are %d clusters; say which one", os.Getenv("LAB_INSTANCE"), len(all))
 	}
-	if n < 0 || n > 9 {
-		return 0, fmt.Errorf("%s: %d is not between 0 and 9", what, n)
+	if err != nil {
+		return 0, err
 	}
-	return n, nil
+	return all[0], nil
 }
 
 // StateRoot is where the clusters' files are: ${LAB_STATE:-/var/lib/metallb-lab}.

@@ -99,25 +99,54 @@ func routed(p plan) error {
 func TestOptions(t *testing.T) {
 	for name, test := range map[string]struct {
 		options Options
-		env     string
 		refused string
 	}{
 		"the zero value is good":             {},
-		"an instance from the environment":   {env: "4"},
-		"an instance that is no number":      {env: "four", refused: `LAB_INSTANCE: "four" is not a number`},
-		"an instance out of range":           {options: Options{Instance: 10}, refused: "Instance: 10 is not between 0 and 9"},
 		"too many nodes":                     {options: Options{Nodes: 10}, refused: "Nodes: 10 is not between 1 and 9"},
 		"a proxy mode that the lab has not":  {options: Options{ProxyMode: "ipvs"}, refused: `ProxyMode: "ipvs" is not one of [nftables iptables]`},
 		"another proxy mode, and more nodes": {options: Options{ProxyMode: "iptables", Nodes: 9}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("LAB_INSTANCE", test.env)
 			o, err := test.options.complete()
 			if got := strings.TrimPrefix(fmt.Sprint(err), "<nil>"); got != test.refused {
 				t.Errorf("error %q, want %q", got, test.refused)
 			}
-			if err == nil && (o.Nodes == 0 || o.ProxyMode == "" || o.Logf == nil || fmt.Sprint(o.Instance) != max(test.env, "0")) {
+			if err == nil && (o.Nodes == 0 || o.ProxyMode == "" || o.Logf == nil) {
 				t.Errorf("left incomplete: %+v", o)
+			}
+		})
+	}
+}
+
+func TestInstances(t *testing.T) {
+	for name, test := range map[string]struct {
+		n       int
+		env     string
+		all     []int
+		refused string // Up
+		one     string // refuses whatever is for one cluster
+	}{
+		"none is named":                  {all: []int{0}},
+		"one is asked for":               {n: 3, all: []int{3}},
+		"one in the environment":         {env: "4", all: []int{4}},
+		"one is asked for all the same":  {n: 3, env: "4-6", all: []int{3}},
+		"a range":                        {env: "0-2", all: []int{0, 1, 2}, one: "LAB_INSTANCE: 0-2 are 3 clusters; say which one"},
+		"a range of one":                 {env: "8-8", all: []int{8}},
+		"no number":                      {env: "four", refused: `LAB_INSTANCE: "four" is neither a number from 0 to 9 nor a range such as 0-1`},
+		"a number too high":              {env: "10", refused: `LAB_INSTANCE: "10" is neither a number from 0 to 9 nor a range such as 0-1`},
+		"a range with its ends swapped":  {env: "2-1", refused: `LAB_INSTANCE: "2-1" is neither a number from 0 to 9 nor a range such as 0-1`},
+		"a number too high is asked for": {n: 10, refused: "instance 10 is not between 0 and 9"},
+		"a negative number":              {n: -1, refused: "instance -1 is not between 0 and 9"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("LAB_INSTANCE", test.env)
+			all, err := instances(test.n)
+			if got := strings.TrimPrefix(fmt.Sprint(err), "<nil>"); got != test.refused || !slices.Equal(all, test.all) {
+				t.Errorf("%v, error %q, want %v, %q", all, got, test.all, test.refused)
+			}
+			_, err = instance(test.n)
+			if got := strings.TrimPrefix(fmt.Sprint(err), "<nil>"); got != test.refused+test.one {
+				t.Errorf("for one: error %q, want %q", got, test.refused+test.one)
 			}
 		})
 	}

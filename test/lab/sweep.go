@@ -26,6 +26,10 @@ func Down(n int) error {
 	if err != nil {
 		return err
 	}
+	return down(n)
+}
+
+func down(n int) error {
 	lock, err := tryLock(n)
 	if err != nil {
 		return err
@@ -102,22 +106,46 @@ func tryLock(n int) (*os.File, error) {
 	return l.File()
 }
 
-// takeLock waits for the lock until ctx ends.
-func takeLock(ctx context.Context, n int, logf func(string, ...any)) (*os.File, error) {
+// claim takes the lock of the first instance that is free. It waits for one until ctx ends, unless all were made to stay.
+func claim(ctx context.Context, of []int, logf func(string, ...any)) (n int, lock *os.File, err error) {
 	for told := false; ; told = true {
-		lock, err := tryLock(n)
-		if err == nil {
-			return lock, nil
+		held := false
+		var taken []error
+		for _, n := range of {
+			lock, err := tryLock(n)
+			if err == nil {
+				if err = stays(n); err == nil {
+					return n, lock, nil
+				}
+				lock.Close()
+			} else {
+				held = true
+			}
+			taken = append(taken, err)
+		}
+		err := errors.Join(taken...)
+		if !held {
+			return 0, nil, err
 		}
 		if !told {
 			logf("waiting: %v", err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(err, ctx.Err())
+			return 0, nil, errors.Join(err, ctx.Err())
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// stays returns [ErrRunning] if the cluster of an instance was made to stay and runs.
+func stays(n int) error {
+	c, err := attach(n)
+	if err != nil || !c.Options.Detach || !c.alive() {
+		return nil
+	}
+	return fmt.Errorf("%w, made to stay at %s: `lab down` ends it, another LAB_INSTANCE makes another beside it",
+		ErrRunning, c.Started.Format(time.DateTime))
 }
 
 // lockHolder describes the process that took the lock.
