@@ -24,17 +24,24 @@ demo: lab-build image ## A real 3-node cluster on this machine, the operator on 
 	@go run -C test/e2e $(AS_ROOT) ./cmd/demo up
 demo-down: ## Stop what `make demo` left running
 	@go run -C test/e2e $(AS_ROOT) ./cmd/demo down
-test: lab-build olm-build image tools helm build-installer ## Every test: unit, integration with the real API server, end-to-end on the real cluster
-	@echo "== unit and integration"
-	KUSTOMIZE=$(TOOLS)/kustomize KUBEBUILDER_ASSETS=$$($(LAB) assets) go test -race $(AS_ROOT) ./...
-	@echo "== bundle and catalog for OLM"
-	@$(MAKE) --no-print-directory bundle-validate
-	go test -C tools ./...
-	@echo "== the lab itself"
-	go test -C test/lab $(AS_ROOT) -timeout 15m ./...
+test: ## Every test: test-e2e, test-unit, bundle-validate and test-lab, two at a time; each shows its output when it has ended
+	@mkdir -p dist
+	@$(MAKE) --no-print-directory -j2 --keep-going --output-sync=target test-e2e test-unit bundle-validate test-lab 2>&1 | tee dist/test.log || \
+	  { echo "== failed (dist/test.log has all)"; grep -E '^(--- FAIL|FAIL|make\[)' dist/test.log; exit 1; }
+
+##@ Tests, one by one
+# Most tests wait for most of their time: so two suites end to end run at once, and four packages beside them, which give way.
+# Packages start in the order in which they are named: the longest first.
+LAB_INSTANCES ?= 0-1# of the lab (test/lab/README.md) that the suites end to end take; its test of itself takes 2
+.PHONY: test-unit test-lab test-e2e
+test-unit: lab-build tools helm build-installer ## Unit tests, and integration with the real API server
+	KUSTOMIZE=$(TOOLS)/kustomize KUBEBUILDER_ASSETS=$$($(LAB) assets) nice go test -race $(AS_ROOT) -p 4 -timeout 30m ./speaker/node ./controllers/... ./...
+	nice go test -C tools ./...
+test-lab: lab-build ## The lab itself, and the programs beside OLM's
+	LAB_INSTANCE=2 go test -C test/lab $(AS_ROOT) -timeout 15m ./...
 	CGO_ENABLED=0 go test -C test/olm/build -trimpath ./...
-	@echo "== end to end"
-	go test -C test/e2e $(AS_ROOT) -v -count=1 -p 1 -timeout 30m ./...
+test-e2e: lab-build olm-build image tools helm build-installer ## End to end on real clusters, the longest suites first
+	LAB_INSTANCE=$(LAB_INSTANCES) go test -C test/e2e $(AS_ROOT) -v -count=1 -p 2 -timeout 30m . ./olm ./kubectl ./...
 
 ##@ The same code, longer
 FUZZTIME ?= 5m
@@ -180,4 +187,4 @@ packages: lab ## Debian packages that the lab and the build need, the missing on
 
 .PHONY: help
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
