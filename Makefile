@@ -47,7 +47,7 @@ test-e2e: lab-build olm-build image tools helm build-installer ## End to end on 
 FUZZTIME ?= 5m
 SOAK     ?= 20
 .PHONY: soak bench fuzz mutate
-soak: lab-build image ## Many more random histories, BFD on a saturated node, controllers killed 50 times, and failover, moves and what must move nothing SOAK times on the lab
+soak: lab-build image ## Many more random histories, BFD on a saturated node, controllers killed 50 times, certificates replaced, and failover, moves and what must move nothing SOAK times on the lab
 	go test ./internal/ipam -run 'Histories|Order' -rounds 12000 -timeout 30m
 	go test ./internal/bfd -run 'Agree|Early|Losses' -rounds 100000 -timeout 30m
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./bfd -cuts 20 -saturated 20m -judged
@@ -55,6 +55,7 @@ soak: lab-build image ## Many more random histories, BFD on a saturated node, co
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h -run 'Failover|^TestMoves|KubeProxy' . -offs $(SOAK) -cuts $$((2 * $(SOAK))) -moves $(SOAK) -bars
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h -run 'NoAddressMoves' . -restarts $(SOAK) -rollouts $(SOAK) -saturated 20m -flapping 5m -bars
 	go test -C test/e2e $(AS_ROOT) -v -count=$(SOAK) -timeout 3h -run 'Local' .
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h -run 'Admission' . -authorities $(SOAK)
 bench: lab-build build ## Benchmarks of the allocator, the election, plans, the responders beside the kernel, the memory of a speaker, BFD, and of creation to address; fails where a bar of bench/ is missed
 	go test -run '^$$' -bench . -count 5 ./internal/ipam ./internal/election ./internal/announce ./internal/l2/arp ./internal/l2/ndp
 	go run ./bench/plan

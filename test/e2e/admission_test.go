@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"strings"
 	"sync"
@@ -19,6 +20,8 @@ import (
 	"metallb.io/operator/test/e2e/product"
 )
 
+var authorities = flag.Int("authorities", 2, "how often the operator's certificate authority is replaced while requests for admission go on")
+
 const (
 	operatorDeployment = "metallb-operator-controller-manager"
 	certificateSecret  = "metallb-webhook-cert"
@@ -28,7 +31,7 @@ const (
 // is wrong may pass.
 func TestAdmissionNeverPauses(t *testing.T) {
 	p := metallb(t, "metallb-system", "aspera/metallb.yaml")
-	ctx := product.Within(t, 8*time.Minute)
+	ctx := product.Within(t, 8*time.Minute+time.Duration(*authorities)*time.Minute)
 	var before appsv1.Deployment
 	product.Must(t, p.Get(ctx, client.ObjectKey{Namespace: product.OperatorNamespace, Name: operatorDeployment}, &before))
 	t.Cleanup(func() { // as it was, for the tests to come
@@ -81,7 +84,7 @@ func TestAdmissionNeverPauses(t *testing.T) {
 	product.Must(t, err)
 	product.Must(t, p.WaitRollout(ctx, product.OperatorNamespace, operatorDeployment))
 	authority := certificateAuthority(t, p, "")
-	for range 3 {
+	for range *authorities {
 		authority = certificateAuthority(t, p, authority)
 		requests.report(t, "an authority of a minute's life replaced")
 	}
