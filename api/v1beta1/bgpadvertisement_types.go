@@ -30,6 +30,21 @@ type BGPAdvertisementSpec struct {
 	// +optional
 	LocalPref uint32 `json:"localPref,omitempty"`
 
+	// MED is the MULTI_EXIT_DISC attribute (RFC 4271, section 5.1.4): of the nodes' routes, routers that compare it prefer the one
+	// with the least. Unset: none is sent, which most routers take for 0.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=4294967295
+	// +kubebuilder:validation:Format=int64
+	// +optional
+	MED *uint32 `json:"med,omitempty"`
+
+	// ASPathPrepend is how many more times than once the nodes' AS number is in the path that eBGP peers get, so that they prefer
+	// shorter ones.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10
+	// +optional
+	ASPathPrepend int32 `json:"asPathPrepend,omitempty"`
+
 	// Communities are aliases from Community resources, or literals: 64512:100 (RFC 1997) or large:64512:1:2 (RFC 8092).
 	// +optional
 	Communities []string `json:"communities,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"metallb.io/operator/internal/bgp"
 	"metallb.io/operator/internal/config"
@@ -49,7 +50,7 @@ type BGPRoute struct {
 const (
 	// NodeExcluded: this node may announce nothing.
 	NodeExcluded Reason = "NodeExcluded"
-	// Conflict: two advertisements want the same prefix with different LOCAL_PREF at the same peer.
+	// Conflict: two advertisements want the same prefix with different preferences at the same peer.
 	Conflict Reason = "ConflictingAdvertisements"
 	// NoPeer: this node has no session with a peer that the advertisements are for.
 	NoPeer Reason = "NoPeer"
@@ -176,11 +177,11 @@ func (b *basis) routes(pool *config.Pool, peers []BGPPeer) []*route {
 	return out
 }
 
-// conflict returns two routes to the same peer that want different LOCAL_PREF for the prefix around an address.
+// conflict returns two routes to the same peer that want different preferences for the prefix around an address.
 func conflict(routes []*route, a netip.Addr) (x, y *route) {
 	for i, x := range routes {
 		for _, y := range routes[:i] {
-			if x.LocalPref != y.LocalPref && x.prefix(a) == y.prefix(a) && slices.ContainsFunc(x.peers, y.tells) {
+			if x.Preference != y.Preference && x.prefix(a) == y.prefix(a) && slices.ContainsFunc(x.peers, y.tells) {
 				return y, x
 			}
 		}
@@ -202,8 +203,12 @@ func (b *basis) message(w BGPWhy, s *Service, routes []*route) string {
 		return "the Service has no endpoint that takes traffic: check that its selector matches pods and that they are ready"
 	case Conflict:
 		x, y := conflict(routes, w.Address)
-		return fmt.Sprintf("BGPAdvertisements %s and %s announce %s to the same peer with localPref %d and %d: write the same in both, or give them different peers, nodes or Services",
-			x.Name, y.Name, x.prefix(w.Address), x.LocalPref, y.LocalPref)
+		var with []string
+		for _, d := range x.Differences(y.Preference) {
+			with = append(with, fmt.Sprintf("%s %s and %s", d.Attribute, d.A, d.B))
+		}
+		return fmt.Sprintf("BGPAdvertisements %s and %s announce %s to the same peer with %s: write the same in both, or give them different peers, nodes or Services",
+			x.Name, y.Name, x.prefix(w.Address), strings.Join(with, ", "))
 	case NoPeer:
 		return fmt.Sprintf("node %s has no session with a peer that the BGPAdvertisements are for: check the nodeSelectors of the BGPPeers", b.node)
 	default:

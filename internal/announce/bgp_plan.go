@@ -178,7 +178,7 @@ func (r *router) tell(touched map[netip.Prefix]bool) {
 	}
 }
 
-// path is what a peer is told of a prefix: all communities that its users want, and the greatest LOCAL_PREF.
+// path is what a peer is told of a prefix: all communities that its users want, and of their preferences the best.
 func path(prefix netip.Prefix, users []user, p *BGPPeer) (bgp.Path, bool) {
 	out := bgp.Path{Prefix: prefix}
 	if !p.Carries(prefix.Addr()) {
@@ -187,8 +187,11 @@ func path(prefix netip.Prefix, users []user, p *BGPPeer) (bgp.Path, bool) {
 	found := false
 	for _, u := range users {
 		if u.route.tells(p.Name) {
-			found = true
-			out.LocalPref = max(out.LocalPref, u.route.LocalPref)
+			if found {
+				out.Preference = out.Best(u.route.Preference)
+			} else {
+				out.Preference, found = u.route.Preference, true
+			}
 			out.Communities = append(out.Communities, u.route.Communities...)
 		}
 	}

@@ -81,7 +81,7 @@ func web(name, at string, edit ...func(*Service)) Service {
 	return s
 }
 
-// told writes what the peers are told, as "peer prefix localPref communities".
+// told writes what the peers are told, as "peer prefix localPref MED prepended communities".
 func told(b BGP) []string {
 	var out []string
 	for _, p := range b.Peers {
@@ -89,6 +89,12 @@ func told(b BGP) []string {
 			line := fmt.Sprintf("%s %s", p.Name, x.Prefix)
 			if x.LocalPref != 0 {
 				line += fmt.Sprintf(" %d", x.LocalPref)
+			}
+			if x.MED.Set {
+				line += " med=" + x.MED.String()
+			}
+			if x.Prepend != 0 {
+				line += fmt.Sprintf(" prepend=%d", x.Prepend)
 			}
 			for _, c := range x.Communities {
 				line += " " + c.String()
@@ -147,6 +153,26 @@ func TestRoutes(t *testing.T) {
 			}),
 			[]Service{web("shop/a", "203.0.113.1", func(s *Service) { s.Labels = labels.Set{"app": "a"} }), web("shop/b", "203.0.113.2")},
 			[]string{"four 203.0.113.2/32 2"}, []string{"shop/a 203.0.113.1 ConflictingAdvertisements", "shop/b 203.0.113.2 Announced"}},
+		"two that differ in MED and AS path": {
+			routed([]config.BGPAdvertisement{
+				exact("a", func(a *config.BGPAdvertisement) { a.MED = bgp.Metric{Set: true} }),
+				exact("b", func(a *config.BGPAdvertisement) { a.Prepend = 2 }),
+			}),
+			[]Service{web("shop/a", "203.0.113.1")}, nil, []string{"shop/a 203.0.113.1 ConflictingAdvertisements"}},
+		"two Services of one prefix that differ in MED and AS path, the best of which counts": {
+			routed([]config.BGPAdvertisement{
+				exact("a", func(a *config.BGPAdvertisement) {
+					a.MED, a.Prepend, a.ServiceSelectors = bgp.Metric{Set: true, Value: 10}, 3, selector("app=a")
+				}),
+				exact("b", func(a *config.BGPAdvertisement) {
+					a.MED, a.Prepend, a.ServiceSelectors = bgp.Metric{Set: true, Value: 20}, 2, selector("app=b")
+				}),
+			}),
+			[]Service{
+				web("shop/a", "203.0.113.1", func(s *Service) { s.Labels = labels.Set{"app": "a"} }),
+				web("shop/b", "203.0.113.1", func(s *Service) { s.Labels = labels.Set{"app": "b"} }),
+			},
+			[]string{"four 203.0.113.1/32 med=10 prepend=2"}, []string{"shop/a 203.0.113.1 Announced", "shop/b 203.0.113.1 Announced"}},
 		"two that differ for different peers": {
 			routed([]config.BGPAdvertisement{
 				exact("a", func(a *config.BGPAdvertisement) { a.LocalPref, a.Peers = 1, []string{"four"} }),
@@ -252,7 +278,7 @@ func TestRoutesThatAreKeptUpToDate(t *testing.T) {
 		for i := range 1 + r.IntN(4) {
 			all = append(all, exact(fmt.Sprint(i), func(a *config.BGPAdvertisement) {
 				a.Length4 = []int{32, 32, 28, 24}[r.IntN(4)]
-				a.LocalPref = uint32(r.IntN(3))
+				a.LocalPref, a.MED = uint32(r.IntN(3)), bgp.Metric{Set: r.IntN(4) == 0}
 				a.Communities = []bgp.Community{community(uint32(r.IntN(3)))}
 				if r.IntN(3) == 0 {
 					a.ServiceSelectors = selector(fmt.Sprintf("app=a%d", r.IntN(2)))

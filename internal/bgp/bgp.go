@@ -48,15 +48,14 @@ const RestartTime = 120 * time.Second
 // Path is a prefix with its attributes, as a peer is to be told.
 type Path struct {
 	Prefix netip.Prefix
-	// LocalPref is the LOCAL_PREF attribute, which only iBGP peers get (RFC 4271, section 5.1.5); 0: the usual one, 100.
-	LocalPref uint32
+	Preference
 	// Communities, sorted as CompareCommunities does, each once.
 	Communities []Community
 }
 
 // Equal reports whether two paths are the same.
 func (p Path) Equal(o Path) bool {
-	return p.Prefix == o.Prefix && p.LocalPref == o.LocalPref && slices.Equal(p.Communities, o.Communities)
+	return p.Prefix == o.Prefix && p.Preference == o.Preference && slices.Equal(p.Communities, o.Communities)
 }
 
 // ComparePrefixes orders prefixes by address and length.

@@ -45,7 +45,7 @@ func wanted(name string, asn uint32, paths ...Path) Wanted {
 
 func path(address string, localPref uint32, communities ...Community) Path {
 	a := netip.MustParseAddr(address)
-	return Path{Prefix: netip.PrefixFrom(a, a.BitLen()), LocalPref: localPref, Communities: communities}
+	return Path{Prefix: netip.PrefixFrom(a, a.BitLen()), Preference: Preference{LocalPref: localPref}, Communities: communities}
 }
 
 func TestSync(t *testing.T) {

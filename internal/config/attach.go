@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/internal/bgp"
 )
 
 // implied returns what the AddressPools of protocol bgp say themselves about how they are announced: on all nodes, to all
@@ -26,9 +26,9 @@ func (c *compiler) implied() []*route {
 		seen := map[string]bool{}
 		for i, e := range entries {
 			at := field.NewPath("spec", "bgpAdvertisements").Index(i)
-			adv, ok := c.attributes(d.pool.Source, at, attributes{e.AggregationLength, e.AggregationLengthV6, e.LocalPref, e.Communities})
+			adv, ok := c.attributes(d.pool.Source, at, attributes{length4: e.AggregationLength, length6: e.AggregationLengthV6, localPref: e.LocalPref, communities: e.Communities})
 			adv.Name = d.pool.Source.Name
-			key := fmt.Sprint(adv.Length4, adv.Length6, adv.LocalPref, adv.Communities)
+			key := fmt.Sprint(adv.Length4, adv.Length6, adv.Preference, adv.Communities)
 			if ok && seen[key] {
 				repeated := field.Duplicate(at, field.OmitValueType{})
 				repeated.Detail = "an entry above says the same: remove this one"
@@ -86,13 +86,13 @@ func (c *compiler) exceeds(d *draft, r *route) bool {
 }
 
 // contradicts reports a route that an older one of the pool contradicts: the same prefix, from the same node to the same
-// peer, with another LOCAL_PREF. Those for some Services are judged when it is known which Services have them.
+// peer, with another preference. Those for some Services are judged when it is known which Services have them.
 func (c *compiler) contradicts(d *draft, r *route, kept []*route) bool {
 	if len(r.adv.ServiceSelectors) > 0 {
 		return false
 	}
 	for _, o := range kept {
-		if o.adv.LocalPref == r.adv.LocalPref || len(o.adv.ServiceSelectors) > 0 || !d.samePrefixes(o.adv, r.adv) ||
+		if o.adv.Preference == r.adv.Preference || len(o.adv.ServiceSelectors) > 0 || !d.samePrefixes(o.adv, r.adv) ||
 			!meet(o.adv.Peers, r.adv.Peers) || !c.nodes.share(o.nodes, r.nodes) {
 			continue
 		}
@@ -100,18 +100,21 @@ func (c *compiler) contradicts(d *draft, r *route, kept []*route) bool {
 		if o.source == r.source {
 			who = "an entry above"
 		}
-		c.errors(r.source, field.Invalid(r.at.Child("localPref"), r.adv.LocalPref, fmt.Sprintf("%s announces the same prefixes of %s %s with %s: write the same here, or give the two different peers, nodes or aggregation lengths",
-			who, d.pool.Source.Kind, d.pool.Source.Name, preference(o.adv.LocalPref))).WithOrigin(d.pool.Name))
+		for _, x := range o.adv.Differences(r.adv.Preference) {
+			c.errors(r.source, field.Invalid(r.at.Child(x.Attribute), valueOf(x.B), fmt.Sprintf("%s announces the same prefixes of %s %s with %s: write the same here, or give the two different peers, nodes or aggregation lengths",
+				who, d.pool.Source.Kind, d.pool.Source.Name, x.A)).WithOrigin(d.pool.Name))
+		}
 		return true
 	}
 	return false
 }
 
-func preference(localPref uint32) string {
-	if localPref == 0 {
-		return "none"
+// valueOf is the value of a field.
+func valueOf(m bgp.Metric) any {
+	if !m.Set {
+		return field.OmitValueType{}
 	}
-	return strconv.FormatUint(uint64(localPref), 10)
+	return m.Value
 }
 
 // samePrefixes says whether both announce the same prefix for an address of the pool.

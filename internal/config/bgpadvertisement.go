@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/internal/bgp"
 )
 
 const kindBGPAdvertisement = "BGPAdvertisement"
@@ -44,7 +45,9 @@ func (c *compiler) routes(in []v1beta1.BGPAdvertisement) {
 func (c *compiler) bgpAdvertisement(in *v1beta1.BGPAdvertisement) *route {
 	source := Source{Kind: kindBGPAdvertisement, Name: in.Name}
 	spec := field.NewPath("spec")
-	adv, ok := c.attributes(source, spec, attributes{in.Spec.AggregationLength, in.Spec.AggregationLengthV6, in.Spec.LocalPref, in.Spec.Communities})
+	adv, ok := c.attributes(source, spec, attributes{
+		in.Spec.AggregationLength, in.Spec.AggregationLengthV6, in.Spec.LocalPref, in.Spec.MED, in.Spec.ASPathPrepend, in.Spec.Communities,
+	})
 	adv.Name = in.Name
 	adv.NodeSelectors = c.selectors(source, spec.Child("nodeSelectors"), in.Spec.NodeSelectors)
 	adv.ServiceSelectors = c.selectors(source, spec.Child("serviceSelectors"), in.Spec.ServiceSelectors)
@@ -68,16 +71,25 @@ func (c *compiler) bgpAdvertisement(in *v1beta1.BGPAdvertisement) *route {
 type attributes struct {
 	length4, length6 *int32
 	localPref        uint32
+	med              *uint32
+	prepend          int32
 	communities      []string
 }
 
 // attributes compiles what a BGPAdvertisement and an entry of an AddressPool have in common.
 func (c *compiler) attributes(source Source, at *field.Path, in attributes) (BGPAdvertisement, bool) {
-	adv := BGPAdvertisement{LocalPref: in.localPref}
+	adv := BGPAdvertisement{Preference: bgp.Preference{LocalPref: in.localPref, Prepend: int(in.prepend)}}
+	if in.med != nil {
+		adv.MED = bgp.Metric{Set: true, Value: *in.med}
+	}
 	var ok4, ok6, known bool
 	adv.Length4, ok4 = c.length(source, at.Child("aggregationLength"), in.length4, 32)
 	adv.Length6, ok6 = c.length(source, at.Child("aggregationLengthV6"), in.length6, 128)
 	adv.Communities, known = c.useCommunities(source, at.Child("communities"), in.communities)
+	if adv.Prepend < 0 || adv.Prepend > bgp.MaxPrepend {
+		c.errors(source, field.Invalid(at.Child("asPathPrepend"), in.prepend, fmt.Sprintf("write how many times more than once the AS number of the nodes is to be in the path, from 0 to %d", bgp.MaxPrepend)))
+		return adv, false
+	}
 	return adv, ok4 && ok6 && known
 }
 
@@ -119,7 +131,7 @@ func (c *compiler) sayTheSame(routes []*route, in []v1beta1.BGPAdvertisement) {
 			continue
 		}
 		spec := specs[r.source.Name]
-		key := fmt.Sprint(r.adv.Length4, r.adv.Length6, r.adv.LocalPref, r.adv.Communities, described(r.adv.NodeSelectors), described(r.adv.ServiceSelectors),
+		key := fmt.Sprint(r.adv.Length4, r.adv.Length6, r.adv.Preference, r.adv.Communities, described(r.adv.NodeSelectors), described(r.adv.ServiceSelectors),
 			sorted(r.adv.Peers), sorted(spec.IPAddressPools), formats(spec.IPAddressPoolSelectors))
 		if older, ok := seen[key]; ok {
 			e := field.Duplicate(field.NewPath("spec"), field.OmitValueType{})

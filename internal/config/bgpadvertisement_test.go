@@ -20,6 +20,9 @@ func announced(c *Config) string {
 		text := p.Name
 		for _, a := range p.BGP {
 			text += fmt.Sprintf("@%s/%d/%d/%d", a.Name, a.Length4, a.Length6, a.LocalPref)
+			if a.MED.Set || a.Prepend > 0 {
+				text += fmt.Sprintf("+%s+%d", a.MED, a.Prepend)
+			}
 			if len(a.Communities) > 0 {
 				text += fmt.Sprint(a.Communities)
 			}
@@ -99,6 +102,14 @@ func TestBGPAdvertisementsThatAreWrong(t *testing.T) {
 		}},
 		"two preferences": {[]string{atLAN + "localPref: 100", atLAN + "localPref: 200"}, "lan@x/32/128/100 six", []string{
 			"E BGPAdvertisement y: spec.localPref: Invalid value: 200: BGPAdvertisement x, which is older, announces the same prefixes of IPAddressPool lan with 100: write the same here, or give the two different peers, nodes or aggregation lengths",
+		}},
+		"a MED of 0 is one, and a longer path": {[]string{atLAN + "med: 0, asPathPrepend: 10"}, "lan@x/32/128/0+0+10 six", nil},
+		"a path that is too long": {[]string{atLAN + "asPathPrepend: 11"}, "lan six", []string{
+			"E " + x("asPathPrepend: Invalid value: 11: write how many times more than once the AS number of the nodes is to be in the path, from 0 to 10"),
+		}},
+		"a MED and none, paths of two lengths": {[]string{atLAN + "med: 0, asPathPrepend: 1", atLAN + "asPathPrepend: 2"}, "lan@x/32/128/0+0+1 six", []string{
+			"E BGPAdvertisement y: spec.med: Invalid value: BGPAdvertisement x, which is older, announces the same prefixes of IPAddressPool lan with 0: write the same here, or give the two different peers, nodes or aggregation lengths",
+			"E BGPAdvertisement y: spec.asPathPrepend: Invalid value: 2: BGPAdvertisement x, which is older, announces the same prefixes of IPAddressPool lan with 1: write the same here, or give the two different peers, nodes or aggregation lengths",
 		}},
 		"a preference and none": {[]string{atLAN, "localPref: 200"}, "lan@x/32/128/0 six@y/32/128/200", []string{
 			"E BGPAdvertisement y: spec.localPref: Invalid value: 200: BGPAdvertisement x, which is older, announces the same prefixes of IPAddressPool lan with none: write the same here, or give the two different peers, nodes or aggregation lengths",

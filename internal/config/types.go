@@ -110,8 +110,7 @@ type BGPAdvertisement struct {
 	Name string
 	// Length4 and Length6 are the lengths of the prefixes announced for an address.
 	Length4, Length6 int
-	// LocalPref is the LOCAL_PREF attribute (RFC 4271, section 5.1.5); 0: unset.
-	LocalPref uint32
+	bgp.Preference
 	// Communities, sorted as written.
 	Communities []bgp.Community
 	// NodeSelectors: one match is enough. Empty: every node.

@@ -78,7 +78,7 @@ func (f *FRR) Configure(t testing.TB, commands ...string) {
 // Route is what FRR has heard of a prefix.
 type Route struct {
 	Prefix, NextHop, Path, Communities, LargeCommunities string
-	LocalPref                                            uint32
+	LocalPref, MED                                       uint32
 	Valid                                                bool
 }
 
@@ -91,6 +91,7 @@ func (f *FRR) Routes(t testing.TB, family string) map[string]Route {
 			BestPath bool `json:"bestpath"`
 			Path     string
 			LocPrf   uint32
+			Metric   uint32
 			NextHops []struct {
 				IP    string
 				Scope string
@@ -104,7 +105,7 @@ func (f *FRR) Routes(t testing.TB, family string) map[string]Route {
 	out := map[string]Route{}
 	for prefix, paths := range table.Routes {
 		for _, p := range paths {
-			r := Route{Prefix: prefix, Path: p.Path, LocalPref: p.LocPrf, Valid: p.Valid}
+			r := Route{Prefix: prefix, Path: p.Path, LocalPref: p.LocPrf, MED: p.Metric, Valid: p.Valid}
 			for _, h := range p.NextHops {
 				if h.Scope != "link-local" {
 					r.NextHop = h.IP

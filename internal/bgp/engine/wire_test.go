@@ -20,7 +20,7 @@ func TestFramesComeBackAsTheyWere(t *testing.T) {
 		MultiHop: true, GracefulRestart: true, IPv4: true, IPv6: true,
 	}
 	paths := []bgp.Path{
-		{Prefix: netip.MustParsePrefix("192.0.2.0/24"), LocalPref: 7, Communities: []bgp.Community{{Parts: [3]uint32{1, 2}}, {Large: true, Parts: [3]uint32{1, 2, 3}}}},
+		{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Preference: bgp.Preference{LocalPref: 7, MED: bgp.Metric{Set: true}, Prepend: 2}, Communities: []bgp.Community{{Parts: [3]uint32{1, 2}}, {Large: true, Parts: [3]uint32{1, 2, 3}}}},
 		{Prefix: netip.MustParsePrefix("2001:db8::1/128")},
 	}
 	for name, q := range map[string]request{

@@ -134,6 +134,10 @@ func frr(asn int, neighbours ...string) string {
 	return out.String()
 }
 
+func preferred(med uint32, prepend int) func(*bgp.Path) {
+	return func(p *bgp.Path) { p.MED, p.Prepend = bgp.Metric{Set: true, Value: med}, prepend }
+}
+
 var noExport = bgp.Community{Parts: [3]uint32{65535, 65281}}
 
 // TestWithFRR has FRR be the judge of what is announced, for each kind of session.
@@ -162,6 +166,21 @@ func TestWithFRR(t *testing.T) {
 			frr: []string{"192.0.2.1 remote-as 64513"}, peer: peer("192.0.2.2", func(p *bgp.Peer) { p.LocalASN = 64513 }),
 			paths:  []bgp.Path{path("203.0.113.1/32"), path("203.0.113.2/32", func(p *bgp.Path) { p.LocalPref = 200 })},
 			routes: map[string]bgptest.Route{"203.0.113.1/32": {NextHop: "192.0.2.1", LocalPref: 100}, "203.0.113.2/32": {NextHop: "192.0.2.1", LocalPref: 200}},
+		},
+		"MED, and a longer AS path": {
+			frr: []string{"192.0.2.1 remote-as 64512"}, peer: peer("192.0.2.2"),
+			paths:  []bgp.Path{path("203.0.113.1/32", preferred(50, 2)), path("203.0.113.2/32", preferred(0, 0))},
+			routes: map[string]bgptest.Route{"203.0.113.1/32": {NextHop: "192.0.2.1", Path: "64512 64512 64512", MED: 50}, "203.0.113.2/32": {NextHop: "192.0.2.1", Path: "64512"}},
+		},
+		"MED, and a longer AS path, over IPv6": {
+			frr: []string{"2001:db8::1 remote-as 64512"}, peer: peer("2001:db8::2"), us: "2001:db8::1",
+			paths:  []bgp.Path{path("2001:db8:1::1/128", preferred(50, 2))},
+			routes: map[string]bgptest.Route{"2001:db8:1::1/128": {NextHop: "2001:db8::1", Path: "64512 64512 64512", MED: 50}},
+		},
+		"MED over iBGP, where the AS path stays empty": {
+			frr: []string{"192.0.2.1 remote-as 64513", "192.0.2.1 description interface both"}, peer: peer("192.0.2.2", both, func(p *bgp.Peer) { p.LocalASN = 64513 }),
+			paths:  []bgp.Path{path("203.0.113.1/32", preferred(50, 2)), path("2001:db8:1::1/128", preferred(50, 2))},
+			routes: map[string]bgptest.Route{"203.0.113.1/32": {NextHop: "192.0.2.1", LocalPref: 100, MED: 50}, "2001:db8:1::1/128": {NextHop: "2001:db8::1", LocalPref: 100, MED: 50}},
 		},
 		"AS numbers of four octets, other times, another router ID": {
 			frr: []string{"192.0.2.1 remote-as 4200000001"}, asn: 4200000002,
@@ -262,7 +281,7 @@ func same(f *bgptest.FRR, t *testing.T, want map[string]bgptest.Route) bool {
 	}
 	for prefix, w := range want {
 		g := got[prefix]
-		if !g.Valid || g.NextHop != w.NextHop || g.Path != w.Path || w.LocalPref != 0 && g.LocalPref != w.LocalPref {
+		if !g.Valid || g.NextHop != w.NextHop || g.Path != w.Path || g.MED != w.MED || w.LocalPref != 0 && g.LocalPref != w.LocalPref {
 			return false
 		}
 	}
@@ -436,23 +455,17 @@ func TestGracefulRestart(t *testing.T) {
 
 // TestWithBIRD has BIRD be the judge, over both families of one session.
 func TestWithBIRD(t *testing.T) {
-	h := lan(t, "bird", "birdc")
-	dir := t.TempDir()
-	config := `router id 192.0.2.2;
+	b := bgptest.StartBIRD(t, lan(t, "bird", "birdc"), `router id 192.0.2.2;
 protocol device {}
 protocol bgp speaker { local 192.0.2.2 as 64513; neighbor 192.0.2.1 as 64512; password "pass-word"; passive on;
  ipv4 { import all; export none; }; ipv6 { import all; export none; }; }
-`
-	if err := os.WriteFile(dir+"/bird.conf", []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	h.Start(t, fmt.Sprintf("bird -f -c %[1]s/bird.conf -s %[1]s/bird.ctl", dir))
+`)
 	r := router(t)
 	set(t, r, peer("192.0.2.2", func(p *bgp.Peer) { p.Password, p.IPv6 = "pass-word", true }))
 	announce(t, r, path("2001:db8:1::1/128"), path("203.0.113.1/32", func(p *bgp.Path) {
 		p.Communities = []bgp.Community{{Parts: [3]uint32{64512, 7}}, {Large: true, Parts: [3]uint32{64512, 1, 2}}}
 	}))
-	show := func() string { out, _ := h.Run("birdc -s " + dir + "/bird.ctl show route all"); return out }
+	show := func() string { return b.Ask("show route all") }
 	l2test.Eventually(t, soon, "BIRD has both routes", func() bool {
 		out := show()
 		return strings.Contains(out, "203.0.113.1/32") && strings.Contains(out, "2001:db8:1::1/128")

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -210,7 +211,7 @@ func (v *speaker) announce(advertise []bgp.Path, withdraw []netip.Prefix, p bgp.
 		case !hop.IsValid():
 			remove = append(remove, withdrawal(path.Prefix))
 		default:
-			made, err := advertisement(path, hop, p.Internal())
+			made, err := advertisement(path, hop, p)
 			if err != nil {
 				return fmt.Errorf("prefix %s: %w", path.Prefix, err)
 			}
@@ -244,7 +245,7 @@ func familyOf(prefix netip.Prefix) packet.Family {
 	return packet.RF_IPv6_UC
 }
 
-func advertisement(p bgp.Path, hop netip.Addr, internal bool) (*apiutil.Path, error) {
+func advertisement(p bgp.Path, hop netip.Addr, to bgp.Peer) (*apiutil.Path, error) {
 	nlri, err := packet.NewIPAddrPrefix(p.Prefix)
 	if err != nil {
 		return nil, err
@@ -263,9 +264,7 @@ func advertisement(p bgp.Path, hop netip.Addr, internal bool) (*apiutil.Path, er
 		}
 		attributes = append(attributes, next)
 	}
-	if internal && p.LocalPref != 0 {
-		attributes = append(attributes, packet.NewPathAttributeLocalPref(p.LocalPref))
-	}
+	attributes = append(attributes, preference(p.Preference, to)...)
 	var small []uint32
 	var large []*packet.LargeCommunity
 	for _, c := range p.Communities {
@@ -282,4 +281,19 @@ func advertisement(p bgp.Path, hop netip.Addr, internal bool) (*apiutil.Path, er
 		attributes = append(attributes, packet.NewPathAttributeLargeCommunities(large))
 	}
 	return &apiutil.Path{Family: familyOf(p.Prefix), Nlri: nlri, Attrs: attributes, Age: time.Now().Unix()}, nil
+}
+
+// preference is that of a path as a peer gets it. GoBGP puts the AS number that an eBGP peer gets in any case before it.
+func preference(p bgp.Preference, to bgp.Peer) (out []packet.PathAttributeInterface) {
+	if p.MED.Set {
+		out = append(out, packet.NewPathAttributeMultiExitDisc(p.MED.Value))
+	}
+	switch {
+	case to.Internal() && p.LocalPref != 0:
+		out = append(out, packet.NewPathAttributeLocalPref(p.LocalPref))
+	case !to.Internal() && p.Prepend > 0:
+		again := slices.Repeat([]uint32{to.LocalASN}, p.Prepend)
+		out = append(out, packet.NewPathAttributeAsPath([]packet.AsPathParamInterface{packet.NewAs4PathParam(packet.BGP_ASPATH_ATTR_TYPE_SEQ, again)}))
+	}
+	return out
 }
