@@ -30,6 +30,7 @@ type v1beta2Fields struct {
 	ConnectTime            *metav1.Duration       `json:"connectTime,omitempty"`
 	PasswordSecret         corev1.SecretReference `json:"passwordSecret,omitzero"`
 	EnableGracefulRestart  bool                   `json:"enableGracefulRestart,omitempty"`
+	TTLSecurityHops        uint8                  `json:"ttlSecurityHops,omitempty"`
 	VRFName                string                 `json:"vrf,omitempty"`
 	DisableMP              bool                   `json:"disableMP,omitempty"`
 	DualStackAddressFamily bool                   `json:"dualStackAddressFamily,omitempty"`
@@ -72,6 +73,7 @@ func BGPPeerToV1beta2(in *BGPPeer, out *v1beta2.BGPPeer) error {
 		EBGPMultiHop:  s.EBGPMultiHop,
 
 		EnableGracefulRestart:  extra.EnableGracefulRestart,
+		TTLSecurityHops:        extra.TTLSecurityHops,
 		VRFName:                extra.VRFName,
 		DisableMP:              extra.DisableMP,
 		DualStackAddressFamily: extra.DualStackAddressFamily,
@@ -104,6 +106,7 @@ func BGPPeerFromV1beta2(in *v1beta2.BGPPeer, out *BGPPeer) error {
 		ConnectTime:            s.ConnectTime,
 		PasswordSecret:         s.PasswordSecret,
 		EnableGracefulRestart:  s.EnableGracefulRestart,
+		TTLSecurityHops:        s.TTLSecurityHops,
 		VRFName:                s.VRFName,
 		DisableMP:              s.DisableMP,
 		DualStackAddressFamily: s.DualStackAddressFamily,

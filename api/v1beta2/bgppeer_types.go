@@ -27,6 +27,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.peerAddress) || self.peerAddress.size() == 0 || !has(self.interface) || self.interface.size() == 0",fieldPath=".interface",message="peerAddress says already where the peer is: remove one of the two",reason="FieldValueForbidden"
 // +kubebuilder:validation:XValidation:rule="!has(self.password) || self.password.size() == 0 || !has(self.passwordSecret) || !has(self.passwordSecret.name) || self.passwordSecret.name.size() == 0",fieldPath=".password",message="passwordSecret names a Secret with the password already: remove one of the two, better this one",reason="FieldValueForbidden"
 // +kubebuilder:validation:XValidation:rule="!has(self.ebgpMultiHop) || !self.ebgpMultiHop || !has(self.peerASN) || has(self.localASN) || self.peerASN != self.myASN",fieldPath=".ebgpMultiHop",message="is for eBGP peers, but peerASN is the same as myASN: remove it, an iBGP peer may be any number of hops away"
+// +kubebuilder:validation:XValidation:rule="!has(self.ttlSecurityHops) || !has(self.ebgpMultiHop) || !self.ebgpMultiHop",fieldPath=".ttlSecurityHops",message="contradicts ebgpMultiHop, which takes packets from any number of hops away: remove ebgpMultiHop, and write here how many hops the peer is away",reason="FieldValueForbidden"
 // +kubebuilder:validation:XValidation:rule=`!has(self.holdTime) || !has(self.keepaliveTime) || !self.holdTime.matches(r'^[+]?(0|([0-9.]+(ns|us|µs|μs|ms|s|m|h))+)$') || !self.keepaliveTime.matches(r'^[+]?(0|([0-9.]+(ns|us|µs|μs|ms|s|m|h))+)$') || duration(self.holdTime) == duration('0s') || duration(self.keepaliveTime) <= duration(self.holdTime)`,fieldPath=".keepaliveTime",message="is longer than holdTime: write at most that, better a third of it, or remove the field"
 // +kubebuilder:validation:XValidation:rule="(has(self.enableGracefulRestart) && self.enableGracefulRestart) == (has(oldSelf.enableGracefulRestart) && oldSelf.enableGracefulRestart)",fieldPath=".enableGracefulRestart",message="cannot be changed: delete the BGPPeer and create it anew, which ends its sessions for a moment",reason="FieldValueForbidden"
 type BGPPeerSpec struct {
@@ -134,6 +135,14 @@ type BGPPeerSpec struct {
 	// EBGPMultiHop is for an eBGP peer that is more than one hop away.
 	// +optional
 	EBGPMultiHop bool `json:"ebgpMultiHop,omitempty"`
+
+	// TTLSecurityHops is how many hops the peer is away at most (GTSM, RFC 5082): 1 for one on the same network. Packets to it
+	// leave with TTL 255, and packets from it that come from further away, by their TTL, are dropped; the peer must be set up
+	// alike. Not with ebgpMultiHop. Unset: TTLs are not looked at.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=254
+	// +optional
+	TTLSecurityHops uint8 `json:"ttlSecurityHops,omitempty"`
 
 	// VRFName is the VRF of the node in which the session runs. Unset: the default one.
 	// +optional

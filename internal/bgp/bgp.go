@@ -30,6 +30,9 @@ type Peer struct {
 	Password Password
 	// MultiHop lets an eBGP session take more than one hop; others leave with TTL 1.
 	MultiHop bool
+	// TTLSecurityHops is how many hops away the peer may be at most (GTSM, RFC 5082): packets leave with TTL 255, and what comes
+	// with a TTL below 256 less this number is dropped. 0: anything is taken.
+	TTLSecurityHops uint8
 	// GracefulRestart is offered (RFC 4724), with RestartTime.
 	GracefulRestart bool
 	// IPv4 and IPv6 are the families whose prefixes are exchanged.
@@ -38,6 +41,9 @@ type Peer struct {
 
 // Internal reports whether the session is iBGP.
 func (p Peer) Internal() bool { return p.ASN == p.LocalASN }
+
+// Distant reports whether the peer is said to be more than one hop away.
+func (p Peer) Distant() bool { return p.MultiHop || p.TTLSecurityHops > 1 }
 
 // Carries reports whether prefixes of an address's family are exchanged.
 func (p Peer) Carries(a netip.Addr) bool { return a.Is4() && p.IPv4 || a.Is6() && p.IPv6 }

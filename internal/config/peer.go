@@ -52,7 +52,7 @@ func (c *compiler) peer(in *v1beta2.BGPPeer) (*peerDraft, bool) {
 	spec := field.NewPath("spec")
 	d := &peerDraft{source: source, age: c.age(source, in.CreationTimestamp)}
 	d.peer = Peer{
-		Name: in.Name, Interface: in.Spec.Interface, VRF: in.Spec.VRFName, Port: in.Spec.Port, MultiHop: in.Spec.EBGPMultiHop,
+		Name: in.Name, Interface: in.Spec.Interface, VRF: in.Spec.VRFName, Port: in.Spec.Port, MultiHop: in.Spec.EBGPMultiHop, TTLSecurityHops: in.Spec.TTLSecurityHops,
 		GracefulRestart: in.Spec.EnableGracefulRestart, DualStack: in.Spec.DualStackAddressFamily,
 	}
 	if d.peer.Port == 0 {
@@ -98,6 +98,16 @@ func (c *compiler) numbers(source Source, spec *field.Path, in *v1beta2.BGPPeerS
 	case in.DynamicASN == "" && in.ASN == 0:
 		c.errors(source, field.Required(spec.Child("peerASN"), "write the AS number of the peer, or dynamicASN: internal or external"))
 	}
+	c.hops(source, spec, in)
+}
+
+// hops checks what is said about how far away the peer is.
+func (c *compiler) hops(source Source, spec *field.Path, in *v1beta2.BGPPeerSpec) {
+	if at := spec.Child("ttlSecurityHops"); in.TTLSecurityHops > mostHops {
+		c.errors(source, field.Invalid(at, in.TTLSecurityHops, fmt.Sprintf("write 1 for a peer on the same network, or how many hops it is away at most, up to %d", mostHops)))
+	} else if in.TTLSecurityHops > 0 && in.EBGPMultiHop {
+		c.errors(source, field.Forbidden(at, "ebgpMultiHop takes packets from any number of hops away, and this only those from so many: remove ebgpMultiHop, and write here how many hops the peer is away"))
+	}
 	ours := in.MyASN
 	if in.LocalASN != 0 {
 		ours = in.LocalASN
@@ -113,6 +123,9 @@ func (c *compiler) numbers(source Source, spec *field.Path, in *v1beta2.BGPPeerS
 		c.warnings(source, field.Invalid(at, true, "has no effect: the peer has the AS number that the nodes show it, and such a session (iBGP) may take any number of hops anyway"))
 	}
 }
+
+// mostHops leave a TTL of 2.
+const mostHops = 254
 
 // endpoints compiles the addresses of the session's two ends.
 func (c *compiler) endpoints(source Source, spec *field.Path, in *v1beta2.BGPPeerSpec, p *Peer) {

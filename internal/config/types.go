@@ -150,6 +150,8 @@ type Peer struct {
 	// GracefulRestart (RFC 4724), MultiHop for an eBGP peer more than one hop away, DualStack for both families on this
 	// session.
 	GracefulRestart, MultiHop, DualStack bool
+	// TTLSecurityHops is how many hops away the peer may be at most (RFC 5082); 0: TTLs are not looked at.
+	TTLSecurityHops uint8
 	// VRF of the node; empty: the default one.
 	VRF string
 }

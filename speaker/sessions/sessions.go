@@ -87,7 +87,7 @@ func (s *Sessions) Sync(peers []Peer) {
 		if p.BFD == nil {
 			continue
 		}
-		k := udp.Key{Peer: p.Address, Local: p.Source, Multihop: p.MultiHop, VRF: p.Device}
+		k := udp.Key{Peer: p.Address, Local: p.Source, Multihop: p.Distant(), VRF: p.Device}
 		s.keys[p.Name] = k
 		watched = append(watched, udp.Session{Key: k, Settings: p.BFD.Settings, MinimumTTL: p.BFD.MinimumTTL})
 	}

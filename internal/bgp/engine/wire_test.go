@@ -17,7 +17,7 @@ func TestFramesComeBackAsTheyWere(t *testing.T) {
 	p := bgp.Peer{
 		Name: "r", LocalASN: 4200000000, ASN: 64512, Address: netip.MustParseAddr("fe80::1%eth0"), Port: 179, Source: netip.MustParseAddr("fe80::2"),
 		Device: "red", RouterID: netip.MustParseAddr("192.0.2.1"), HoldTime: 90 * time.Second, KeepaliveTime: 30 * time.Second, ConnectTime: time.Second,
-		MultiHop: true, GracefulRestart: true, IPv4: true, IPv6: true,
+		MultiHop: true, TTLSecurityHops: 254, GracefulRestart: true, IPv4: true, IPv6: true,
 	}
 	paths := []bgp.Path{
 		{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Preference: bgp.Preference{LocalPref: 7, MED: bgp.Metric{Set: true}, Prepend: 2}, Communities: []bgp.Community{{Parts: [3]uint32{1, 2}}, {Large: true, Parts: [3]uint32{1, 2, 3}}}},

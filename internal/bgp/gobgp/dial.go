@@ -17,6 +17,8 @@ import (
 // dialTimeout is how long a router may take for the TCP handshake: two SYN retransmissions.
 const dialTimeout = 4 * time.Second
 
+const maxTTL = 255
+
 // dial connects to a router. The error says in words what happened.
 func dial(ctx context.Context, p bgp.Peer) (net.Conn, error) {
 	d := net.Dialer{
@@ -42,17 +44,25 @@ func dial(ctx context.Context, p bgp.Peer) (net.Conn, error) {
 // prepare sets what must be set before the first segment is sent.
 func prepare(fd int, p bgp.Peer) error {
 	// eBGP peers are on the same network unless it is said that they are not (RFC 4271, section 5.1.3).
-	ttl := 255
-	if !p.Internal() && !p.MultiHop {
+	ttl, least := maxTTL, 0
+	switch {
+	case p.TTLSecurityHops > 0:
+		least = maxTTL + 1 - int(p.TTLSecurityHops)
+	case !p.Internal() && !p.MultiHop:
 		ttl = 1
 	}
-	level, option, tos := unix.IPPROTO_IP, unix.IP_TTL, unix.IP_TOS
+	level, option, minimum, tos := unix.IPPROTO_IP, unix.IP_TTL, unix.IP_MINTTL, unix.IP_TOS
 	if p.Address.Is6() {
-		level, option, tos = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, unix.IPV6_TCLASS
+		level, option, minimum, tos = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, unix.IPV6_MINHOPCOUNT, unix.IPV6_TCLASS
 	}
 	const networkControl = 0xc0 // precedence of routing protocols (RFC 4271, appendix E)
 	if err := errors.Join(unix.SetsockoptInt(fd, level, option, ttl), unix.SetsockoptInt(fd, level, tos, networkControl)); err != nil {
 		return err
+	}
+	if least > 0 {
+		if err := unix.SetsockoptInt(fd, level, minimum, least); err != nil {
+			return fmt.Errorf("ttlSecurityHops cannot be used: %w", err)
+		}
 	}
 	if p.Device != "" {
 		if err := unix.BindToDevice(fd, p.Device); err != nil {
@@ -89,7 +99,10 @@ func inWords(err error, p bgp.Peer) error {
 	case errors.Is(err, unix.ECONNREFUSED):
 		return errors.New("it refuses connections: BGP does not run there, or not for this node's address")
 	case errors.As(err, &timeout) && timeout.Timeout():
-		if p.Password != "" {
+		switch {
+		case p.TTLSecurityHops > 0:
+			return fmt.Errorf("it does not answer, or with a TTL below %d, as one does that is not set up for TTL security over %d hops", maxTTL+1-int(p.TTLSecurityHops), p.TTLSecurityHops)
+		case p.Password != "":
 			return errors.New("it does not answer; where it has another password than this end, or none, it does not either")
 		}
 		return errors.New("it does not answer; a router that wants a password does not either")
