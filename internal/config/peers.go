@@ -1,10 +1,6 @@
 package config
 
-import (
-	"fmt"
-
-	"k8s.io/apimachinery/pkg/util/validation/field"
-)
+import "k8s.io/apimachinery/pkg/util/validation/field"
 
 // compatible drops, of two peers on one node that do not go together, the younger. The drafts are sorted, the oldest
 // first. A peer that waits for its password counts: no other may move in for as long.
@@ -29,25 +25,18 @@ func (c *compiler) compatible(drafts []*peerDraft) []*peerDraft {
 	return kept
 }
 
-// clash says why the younger of two peers in one VRF of a node cannot be had beside the older.
+// clash says why the younger of two peers in one VRF of a node cannot be had beside the older: a router takes one session
+// from an address. AS numbers and router IDs may differ, as each session has a server of its own.
 func (c *compiler) clash(older, younger *peerDraft) *field.Error {
-	spec := field.NewPath("spec")
 	o, y := older.peer, younger.peer
-	who := c.before(older.source, younger.source)
-	switch {
-	case o.Address == y.Address && o.Interface == y.Interface:
-		at, value := spec.Child("peerAddress"), y.Address.String()
-		if y.Interface != "" {
-			at, value = spec.Child("interface"), y.Interface
-		}
-		e := field.Duplicate(at, value)
-		e.Detail = "a node has one session with a peer, and this one is that of " + who + ", also if the ports differ: remove one of the two, or let nodeSelectors part them"
-		return e
-	case o.MyASN != y.MyASN:
-		return field.Invalid(spec.Child("myASN"), y.MyASN, fmt.Sprintf("a node has one AS number, and it is %d by %s: write that here and %d in localASN, or let nodeSelectors part the two", o.MyASN, who, y.MyASN))
-	case o.RouterID.IsValid() && y.RouterID.IsValid() && o.RouterID != y.RouterID:
-		return field.Invalid(spec.Child("routerID"), y.RouterID.String(), fmt.Sprintf("a node has one router ID, and it is %s by %s: write that here, or let nodeSelectors part the two", o.RouterID, who))
-	default:
+	if o.Address != y.Address || o.Interface != y.Interface {
 		return nil
 	}
+	at, value := field.NewPath("spec", "peerAddress"), y.Address.String()
+	if y.Interface != "" {
+		at, value = field.NewPath("spec", "interface"), y.Interface
+	}
+	e := field.Duplicate(at, value)
+	e.Detail = "a node has one session with a peer, and this one is that of " + c.before(older.source, younger.source) + ", also if the ports differ: remove one of the two, or let nodeSelectors part them"
+	return e
 }

@@ -129,7 +129,7 @@ func TestOneNode(t *testing.T) {
 	const elsewhere = "nodeSelectors: [{matchLabels: {zone: b}}]"
 	in := decode(t, join(scene,
 		object(kindBGPPeer, "broken", "myASN: 1, peerASN: 2, peerAddress: 203.0.113.1, vrf: a/b, "+elsewhere),
-		object(kindBGPPeer, "good", "myASN: 64999, peerASN: 2, peerAddress: 203.0.113.9, "+elsewhere),
+		object(kindBGPPeer, "good", "myASN: 64512, peerASN: 2, peerAddress: 203.0.113.1, "+elsewhere),
 		object(kindBGPAdvertisement, "broken", "ipAddressPools: [lan], aggregationLength: 3, "+elsewhere),
 		object(kindBGPAdvertisement, "good", "localPref: 9, ipAddressPools: [lan], "+elsewhere),
 		object(kindIPAddressPool, "far", "addresses: [198.18.0.0/24]"),
