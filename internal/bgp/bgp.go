@@ -23,7 +23,7 @@ type Peer struct {
 	Device string
 	// RouterID is the BGP Identifier, an IPv4 address.
 	RouterID netip.Addr
-	// HoldTime is what is offered to the peer, which may offer less; KeepaliveTime is the time between two keepalives, less
+	// HoldTime is what is offered to the peer, which may offer less; 0: the session never expires, and has no keepalives. KeepaliveTime is the time between two keepalives, less
 	// where the peer offered less. ConnectTime is the pause between two attempts to connect.
 	HoldTime, KeepaliveTime, ConnectTime time.Duration
 	// Password by which segments are signed (RFC 2385); empty: they are not.

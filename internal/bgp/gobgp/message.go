@@ -102,6 +102,15 @@ func endOfRIB(m []byte) bool {
 	return false
 }
 
+// neverExpire makes of an OPEN one with hold time 0: the lesser one of the two ends counts, and with 0 neither sends
+// keepalives nor waits for any (RFC 4271, sections 4.2 and 4.4). A hold time that is wrong stays so.
+func neverExpire(m []byte) {
+	const least = 3 // seconds
+	if at := m[headerLength+3:]; binary.BigEndian.Uint16(at) >= least {
+		binary.BigEndian.PutUint16(at, 0)
+	}
+}
+
 // asnOf is the AS number that an OPEN says: that of the capability for 4 octets (RFC 6793), or the one of 2.
 func asnOf(m []byte) uint32 {
 	asn := uint32(binary.BigEndian.Uint16(m[headerLength+1:]))

@@ -107,6 +107,17 @@ func TestEndOfRIB(t *testing.T) {
 	}
 }
 
+func TestNeverExpire(t *testing.T) {
+	for name, tt := range map[string]struct{ hold, want byte }{"90 seconds": {90, 0}, "3 seconds": {3, 0}, "never": {0, 0}, "what is wrong": {2, 2}} {
+		t.Run(name, func(t *testing.T) {
+			m := compose(open, 4, 0xfc, 1, 0, tt.hold, 127, 0, 0, 2, 0)
+			if neverExpire(m); m[headerLength+4] != tt.want {
+				t.Errorf("%d", m[headerLength+4])
+			}
+		})
+	}
+}
+
 func TestNotificationOf(t *testing.T) {
 	for want, body := range map[string][]byte{
 		`bad peer AS (OPEN message error)`:             {2, 2, 0xfc, 0},
@@ -135,6 +146,7 @@ func FuzzRead(f *testing.F) {
 			switch kind {
 			case open:
 				asnOf(m)
+				neverExpire(m)
 			case notification:
 				_ = described(m)
 			case update:

@@ -195,6 +195,16 @@ func TestWithFRR(t *testing.T) {
 				}
 			},
 		},
+		"no hold time": {
+			frr: []string{"192.0.2.1 remote-as 64512"}, peer: peer("192.0.2.2", func(p *bgp.Peer) { p.HoldTime, p.KeepaliveTime = 0, 0 }),
+			paths:  []bgp.Path{path("203.0.113.1/32")},
+			routes: map[string]bgptest.Route{"203.0.113.1/32": {NextHop: "192.0.2.1", Path: "64512"}},
+			check: func(t *testing.T, _ *bgptest.FRR, n bgptest.Neighbour) {
+				if n.HoldTime != 0 || n.Keepalive != 0 {
+					t.Errorf("%+v", n)
+				}
+			},
+		},
 		"any AS but ours": {
 			frr: []string{"192.0.2.1 remote-as 64512"}, peer: peer("192.0.2.2", func(p *bgp.Peer) { p.ASN = 0 }),
 			paths:  []bgp.Path{path("203.0.113.1/32")},

@@ -96,6 +96,9 @@ func (r *relay) fromServer() error {
 		if r.ended() {
 			return net.ErrClosed // there has been a last word already
 		}
+		if kind == open && r.peer.HoldTime == 0 {
+			neverExpire(m)
+		}
 		if err := r.tell(kind, m); err != nil {
 			return r.lost(err)
 		}
@@ -132,6 +135,9 @@ func (r *relay) fromRouter() error {
 		switch kind {
 		case open:
 			r.heard, r.asn = true, asnOf(m)
+			if r.peer.HoldTime == 0 {
+				neverExpire(m)
+			}
 		case notification:
 			_, _ = r.server.Write(m)
 			return r.answered(m)

@@ -131,12 +131,14 @@ func (v *speaker) seen(e *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
 	if f == nil || e.Peer.State.SessionState != packet.BGP_FSM_ESTABLISHED {
 		return
 	}
-	ipv4, ipv6 := false, false
+	ipv4, ipv6, said := false, false, false
 	for _, c := range e.Peer.State.RemoteCap {
 		if mp, ok := c.(*packet.CapMultiProtocol); ok {
+			said = true
 			ipv4, ipv6 = ipv4 || mp.CapValue == packet.RF_IPv4_UC, ipv6 || mp.CapValue == packet.RF_IPv6_UC
 		}
 	}
+	ipv4 = ipv4 || !said // a router that knows of no families has this one (RFC 4760, section 8)
 	f(ipv4 && v.peer.IPv4, ipv6 && v.peer.IPv6)
 }
 
