@@ -35,6 +35,9 @@ type Cluster struct {
 	Interfaces []string
 	// Addresses that this node itself holds.
 	Addresses []netip.Addr
+	// Parting: this node was told to announce nothing by ExcludeLabel just now, and asks its routers to use others before it
+	// withdraws what it has told them. It means nothing while the node may announce.
+	Parting bool
 	// IgnoreExcludeLabel makes nodes with the label ExcludeLabel candidates like any other.
 	IgnoreExcludeLabel bool
 }
@@ -89,7 +92,7 @@ type Node struct {
 	Labels labels.Set
 	// Addresses of the node (type InternalIP).
 	Addresses []netip.Addr
-	// Cordoned: marked unschedulable. Such a node is taken only if there is no other.
+	// Cordoned: marked unschedulable. Such a node is taken only if there is no other; routers are asked to do the same.
 	Cordoned bool
 	// NetworkUnavailable: the condition of that name is true.
 	NetworkUnavailable bool

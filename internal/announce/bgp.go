@@ -19,6 +19,8 @@ type BGP struct {
 	Peers []BGPPeer
 	// Why has a line for each Service and address that an advertisement on this node is for, sorted by Service and address.
 	Why []BGPWhy
+	// Parting: all paths are told for a moment only, with graceful shutdown, as Cluster.Parting wants.
+	Parting bool
 }
 
 // BGPPeer is a session of this node, with what the peer is to be told.
@@ -63,6 +65,9 @@ type basis struct {
 	excluded string
 	self     Node
 	holders  map[netip.Addr]string
+	// shutdown says why all paths are told with graceful shutdown; empty: they are not.
+	shutdown string
+	parting  bool
 }
 
 func newBasis(c *Cluster) basis {
@@ -72,7 +77,8 @@ func newBasis(c *Cluster) basis {
 			b.holders[a] = n.Name
 		}
 		if n.Name == c.Node {
-			b.self, b.excluded = n, c.exclusion(n)
+			b.self = n
+			b.standing(c)
 		}
 	}
 	for _, a := range c.Addresses {
@@ -81,8 +87,20 @@ func newBasis(c *Cluster) basis {
 	return b
 }
 
+// standing says whether the node announces, and whether routers are asked to use others first. What has no network is gone at
+// once; what is told to go parts first, if there was something.
+func (b *basis) standing(c *Cluster) {
+	b.excluded = c.exclusion(b.self)
+	switch {
+	case b.excluded != "" && c.Parting && !b.self.NetworkUnavailable:
+		b.parting, b.shutdown, b.excluded = true, b.excluded+" and is about to withdraw it", ""
+	case b.self.Cordoned:
+		b.shutdown = "is cordoned"
+	}
+}
+
 func (b *basis) equal(o *basis) bool {
-	return b.node == o.node && b.config == o.config && b.excluded == o.excluded && maps.Equal(b.self.Labels, o.self.Labels) &&
+	return b.node == o.node && b.config == o.config && b.excluded == o.excluded && b.shutdown == o.shutdown && maps.Equal(b.self.Labels, o.self.Labels) &&
 		slices.Equal(b.self.Addresses, o.self.Addresses) && maps.Equal(b.holders, o.holders)
 }
 
@@ -211,7 +229,9 @@ func (b *basis) message(w BGPWhy, s *Service, routes []*route) string {
 			x.Name, y.Name, x.prefix(w.Address), strings.Join(with, ", "))
 	case NoPeer:
 		return fmt.Sprintf("node %s has no session with a peer that the BGPAdvertisements are for: check the nodeSelectors of the BGPPeers", b.node)
-	default:
-		return fmt.Sprintf("node %s announces it", b.node)
 	}
+	if b.shutdown != "" {
+		return fmt.Sprintf("node %s announces it with graceful shutdown (RFC 8326), so that routers prefer other nodes, because it %s", b.node, b.shutdown)
+	}
+	return fmt.Sprintf("node %s announces it", b.node)
 }

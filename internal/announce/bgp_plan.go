@@ -67,7 +67,7 @@ func (r *router) plan(c *Cluster, services map[string]*Service, changed []Servic
 		slices.SortFunc(r.why, func(a, b BGPWhy) int { return cmp.Or(cmp.Compare(a.Service, b.Service), a.Address.Compare(b.Address)) })
 	}
 	r.tell(touched)
-	r.out = BGP{Peers: slices.Clone(r.peers), Why: slices.Clone(r.why)}
+	r.out = BGP{Peers: slices.Clone(r.peers), Why: slices.Clone(r.why), Parting: b.parting}
 	return r.out
 }
 
@@ -173,7 +173,9 @@ func (r *router) tell(touched map[netip.Prefix]bool) {
 			continue
 		}
 		p.Paths = merge(p.Paths, prefixes, func(prefix netip.Prefix) (bgp.Path, bool) {
-			return path(prefix, r.users[prefix], p)
+			out, wanted := path(prefix, r.users[prefix], p)
+			out.Shutdown = r.basis.shutdown != ""
+			return out, wanted
 		})
 	}
 }

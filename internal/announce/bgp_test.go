@@ -96,6 +96,9 @@ func told(b BGP) []string {
 			if x.Prepend != 0 {
 				line += fmt.Sprintf(" prepend=%d", x.Prepend)
 			}
+			if x.Shutdown {
+				line += " shutdown"
+			}
 			for _, c := range x.Communities {
 				line += " " + c.String()
 			}
@@ -218,6 +221,23 @@ func TestRoutes(t *testing.T) {
 		"a node that would be": {
 			routed(plain, func(c *Cluster) { c.Nodes[0].Labels[ExcludeLabel] = ""; c.IgnoreExcludeLabel = true }), []Service{web("shop/a", "203.0.113.1")},
 			[]string{"four 203.0.113.1/32"}, []string{"shop/a 203.0.113.1 Announced"}},
+		"a node that was excluded just now": {
+			routed(plain, func(c *Cluster) { c.Nodes[0].Labels[ExcludeLabel], c.Parting = "", true }), []Service{web("shop/a", "203.0.113.1")},
+			[]string{"four 203.0.113.1/32 shutdown"}, []string{"shop/a 203.0.113.1 Announced"}},
+		"a node that was excluded, and has lost its network": {
+			routed(plain, func(c *Cluster) {
+				c.Nodes[0].Labels[ExcludeLabel], c.Parting, c.Nodes[0].NetworkUnavailable = "", true, true
+			}), []Service{web("shop/a", "203.0.113.1")},
+			nil, []string{"shop/a 203.0.113.1 NodeExcluded"}},
+		"a node that could part, and need not": {
+			routed(plain, func(c *Cluster) { c.Parting = true }), []Service{web("shop/a", "203.0.113.1")},
+			[]string{"four 203.0.113.1/32"}, []string{"shop/a 203.0.113.1 Announced"}},
+		"a node that is cordoned": {
+			routed(plain, func(c *Cluster) { c.Nodes[0].Cordoned = true }), []Service{web("shop/a", "203.0.113.1,2001:db8:1::1")},
+			[]string{"four 203.0.113.1/32 shutdown", "six 2001:db8:1::1/128 shutdown"}, []string{"shop/a 203.0.113.1 Announced", "shop/a 2001:db8:1::1 Announced"}},
+		"another node that is cordoned": {
+			routed(plain, func(c *Cluster) { c.Nodes[1].Cordoned = true }), []Service{web("shop/a", "203.0.113.1")},
+			[]string{"four 203.0.113.1/32"}, []string{"shop/a 203.0.113.1 Announced"}},
 		"a node without network": {
 			routed(plain, func(c *Cluster) { c.Nodes[0].NetworkUnavailable = true }), []Service{web("shop/a", "203.0.113.1")},
 			nil, []string{"shop/a 203.0.113.1 NodeExcluded"}},
@@ -270,6 +290,22 @@ func TestPeersOfANode(t *testing.T) {
 	}
 }
 
+// TestEnding: of a speaker that ends, a peer that keeps the paths for the next one hears nothing.
+func TestEnding(t *testing.T) {
+	c := routed([]config.BGPAdvertisement{exact("all")}, func(c *Cluster) { c.Config.Peers[1].GracefulRestart = true })
+	all := Plan(Snapshot{c, []Service{web("shop/a", "203.0.113.1,2001:db8:1::1")}}).BGP
+	before := told(all)
+	if d := cmp.Diff([]string{"four 203.0.113.1/32 shutdown", "six 2001:db8:1::1/128"}, told(all.Ending())); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(before, told(all)); d != "" {
+		t.Errorf("the plan is changed: %s", d)
+	}
+	if !all.Tells() || Plan(Snapshot{Cluster: c}).BGP.Tells() {
+		t.Error("there is something to tell with a Service only")
+	}
+}
+
 // TestRoutesThatAreKeptUpToDate plans random histories step by step and anew.
 func TestRoutesThatAreKeptUpToDate(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -313,6 +349,10 @@ func TestRoutesThatAreKeptUpToDate(t *testing.T) {
 			if r.IntN(10) == 0 {
 				c.Nodes = slices.Clone(c.Nodes)
 				c.Nodes[0].NetworkUnavailable = !c.Nodes[0].NetworkUnavailable
+			}
+			if r.IntN(10) == 0 {
+				c.Nodes = slices.Clone(c.Nodes)
+				c.Nodes[0].Cordoned = !c.Nodes[0].Cordoned
 			}
 			before := p.router.out
 			copied := slices.Concat(told(before), reasons(before))

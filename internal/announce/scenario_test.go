@@ -30,13 +30,18 @@ var update = flag.Bool("update", false, "rewrite the expected results of the sce
 //	member NAME [silent] [broken], gone NAME, lost NAME (a member that has not joined); a silent one does not tell its interfaces,
 //	nor whether it delivers; on a broken one kube-proxy does not
 //	service NAME IP[,IP] [label=value...] [local] [endpoints=NODE,NODE | endpoints=elsewhere] [pool=NAME]
+//	peer NAME ADDRESS [graceful-restart], route NAME POOL [nodes=SELECTOR]
+//	parting NODE: it was excluded just now; parted NODE: that is over
 //	delete NAME (a service, node, advert or pool)
 //	ignore-exclude-label
 //
-// A selector is key=value or key. "plan" prints what each member decides, "checks" what each checks of others; the indented
+// A selector is key=value or key. "plan" prints what each member decides, "routes" what it tells its routers, "end NODE" what it
+// tells them when it ends, "checks" what each checks of others; the indented
 // lines after it are expected.
 type world struct {
 	pools    []config.Pool
+	peers    []config.Peer
+	parting  map[string]bool
 	services map[string]Service
 	nodes    map[string]Node
 	ifaces   map[string][]string
@@ -48,17 +53,17 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{services: map[string]Service{}, nodes: map[string]Node{}, ifaces: map[string][]string{}, members: map[string]bool{}, silent: map[string]bool{}, broken: map[string]bool{}}
+	return &world{services: map[string]Service{}, nodes: map[string]Node{}, ifaces: map[string][]string{}, members: map[string]bool{}, silent: map[string]bool{}, broken: map[string]bool{}, parting: map[string]bool{}}
 }
 
 // snapshot is what the member on a node sees; of no node, what one that knows all would.
 func (w *world) snapshot(node string) Snapshot {
 	if w.compiled == nil {
-		w.compiled = &config.Config{Pools: slices.Clone(w.pools)}
+		w.compiled = &config.Config{Pools: slices.Clone(w.pools), Peers: slices.Clone(w.peers)}
 	}
 	s := Snapshot{Cluster: Cluster{
 		Node: node, Config: w.compiled, Joined: w.members[node] || node == "",
-		Interfaces: w.ifaces[node], Addresses: w.nodes[node].Addresses, IgnoreExcludeLabel: w.ignore,
+		Interfaces: w.ifaces[node], Addresses: w.nodes[node].Addresses, Parting: w.parting[node], IgnoreExcludeLabel: w.ignore,
 	}}
 	for _, x := range w.services {
 		s.Services = append(s.Services, x)
@@ -118,6 +123,13 @@ func (w *world) do(line string) error {
 		w.members[f[1]] = true
 		w.silent[f[1]] = slices.Contains(f, "silent")
 		w.broken[f[1]] = slices.Contains(f, "broken")
+	case "peer":
+		w.compiled = nil
+		w.peers = append(w.peers, config.Peer{Name: f[1], MyASN: 64512, ASN: 64513, Address: netip.MustParseAddr(f[2]), GracefulRestart: slices.Contains(f, "graceful-restart")})
+	case "route":
+		return w.route(f[1], f[2], f[3:])
+	case "parting", "parted":
+		w.parting[f[1]] = f[0] == "parting"
 	case "lost":
 		w.members[f[1]] = false
 	case "gone":
@@ -196,6 +208,51 @@ func (w *world) advert(name, pool string, words []string) error {
 		}
 	}
 	return fmt.Errorf("no pool %q", pool)
+}
+
+func (w *world) route(name, pool string, words []string) error {
+	w.compiled = nil
+	adv := config.BGPAdvertisement{Name: name, Length4: 32, Length6: 128}
+	kv, _ := options(words)
+	if text, ok := take(kv, "nodes"); ok {
+		sel, err := labels.Parse(text)
+		if err != nil {
+			return err
+		}
+		adv.NodeSelectors = append(adv.NodeSelectors, sel)
+	}
+	for i := range w.pools {
+		if w.pools[i].Name == pool {
+			w.pools[i].BGP = append(w.pools[i].BGP, adv)
+			return nil
+		}
+	}
+	return fmt.Errorf("no pool %q", pool)
+}
+
+// routes says what each member tells its routers, and why.
+func (w *world) routes() (out []string) {
+	for _, m := range w.names() {
+		d := Plan(w.snapshot(m)).BGP
+		out = append(out, tellings(m, d)...)
+		for _, y := range d.Why {
+			out = append(out, fmt.Sprintf("%s says %s %s %s: %s", m, y.Service, y.Address, y.Reason, y.Message))
+		}
+	}
+	return out
+}
+
+func tellings(node string, d BGP) (out []string) {
+	for _, p := range d.Peers {
+		for _, x := range p.Paths {
+			line := fmt.Sprintf("%s tells %s of %s", node, p.Name, x.Prefix)
+			if x.Shutdown {
+				line += ", to use others first"
+			}
+			out = append(out, line)
+		}
+	}
+	return out
 }
 
 func (w *world) node(name string, words []string) error {
@@ -311,6 +368,16 @@ func TestScenarios(t *testing.T) {
 						out = append(out, "    "+l)
 					}
 					checkOwners(t, w, i+1)
+					continue
+				case line == "routes", strings.HasPrefix(line, "end "):
+					out = append(out, line)
+					lines := w.routes()
+					if node, ok := strings.CutPrefix(line, "end "); ok {
+						lines = tellings(node, Plan(w.snapshot(node)).BGP.Ending())
+					}
+					for _, l := range lines {
+						out = append(out, "    "+l)
+					}
 					continue
 				case line == "checks":
 					out = append(out, line)

@@ -57,11 +57,14 @@ type Path struct {
 	Preference
 	// Communities, sorted as CompareCommunities does, each once.
 	Communities []Community
+	// Shutdown asks the peer to use any other path before this one, which is about to go: it is told with the community
+	// GracefulShutdown and, to iBGP peers, with LOCAL_PREF 0, whatever LocalPref says (RFC 8326).
+	Shutdown bool `json:",omitempty"`
 }
 
 // Equal reports whether two paths are the same.
 func (p Path) Equal(o Path) bool {
-	return p.Prefix == o.Prefix && p.Preference == o.Preference && slices.Equal(p.Communities, o.Communities)
+	return p.Prefix == o.Prefix && p.Preference == o.Preference && p.Shutdown == o.Shutdown && slices.Equal(p.Communities, o.Communities)
 }
 
 // ComparePrefixes orders prefixes by address and length.

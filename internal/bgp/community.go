@@ -18,6 +18,9 @@ type Community struct {
 	Parts [3]uint32
 }
 
+// GracefulShutdown is the community GRACEFUL_SHUTDOWN (RFC 8326, section 7).
+var GracefulShutdown = Community{Parts: [3]uint32{65535, 0}}
+
 const largePrefix = "large:"
 
 // ParseCommunity reads 64512:100, or large:64512:1:2. The error says what to write instead.

@@ -31,20 +31,26 @@ const protocolBGP = "bgp"
 // routers tells routers what is planned for them. While an older speaker runs on this node, its sessions are the ones: a
 // router takes one connection from an address.
 func (n *Node) routers(d announce.BGP, sibling bool) {
-	var peers []sessions.Peer
-	if !n.inputs.kin().older {
-		for i := range d.Peers {
-			if p := &d.Peers[i]; p.Refused == "" {
-				peers = append(peers, sessions.Peer{Wanted: p.Wanted, BFD: watched(p)})
-			}
-		}
-	}
-	n.BGP.Sync(peers)
+	n.planned = d
+	n.BGP.Sync(n.sessions(d))
 	observed := n.BGP.Observed()
 	if n.config != nil {
 		n.sessionStates.set(sessionStates(n.Name, d, observed))
 	}
 	n.reportRoutes(d, observed, sibling)
+}
+
+// sessions are those that run of what is planned.
+func (n *Node) sessions(d announce.BGP) (out []sessions.Peer) {
+	if n.inputs.kin().older {
+		return nil
+	}
+	for i := range d.Peers {
+		if p := &d.Peers[i]; p.Refused == "" {
+			out = append(out, sessions.Peer{Wanted: p.Wanted, BFD: watched(p)})
+		}
+	}
+	return out
 }
 
 // watched is the BFD of a peer.

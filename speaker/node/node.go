@@ -140,6 +140,8 @@ type Node struct {
 	healed    int            // members.View.Healed of the last round
 	running   []l2.Entry     // what the last round left running
 	yielding  yielding
+	planned   announce.BGP // in the last round
+	parting   parting
 	reported  map[line]bool
 	told      map[line]bool // the same of routers
 	warned    map[line]bool
@@ -204,6 +206,8 @@ func (n *Node) loop(ctx context.Context) {
 		select {
 		case <-retry.C:
 		case <-n.yielding.over():
+		case <-n.parting.over():
+			n.parting.end()
 		case <-n.inputs.changed:
 		case <-n.Members.Changed():
 		case <-n.Network.Changed():

@@ -38,7 +38,7 @@ func (n *Node) round(ctx context.Context) error {
 	nodes, changed := n.inputs.gather()
 	desired := n.planner.Plan(announce.Cluster{
 		Node: n.Name, Config: n.config, Nodes: nodes, Members: claims(view), Joined: view.Joined, Interfaces: open,
-		Addresses: network.Addresses, IgnoreExcludeLabel: n.IgnoreExcludeLabel,
+		Addresses: network.Addresses, Parting: n.parting.may, IgnoreExcludeLabel: n.IgnoreExcludeLabel,
 	}, changed)
 	yields, unclaimed := n.yielding.since(n.planner.Yields(n.running), time.Now())
 	if len(unclaimed) > 0 {
@@ -54,6 +54,7 @@ func (n *Node) round(ctx context.Context) error {
 	n.report(desired, n.running, view.Sibling)
 	n.warn(desired, view)
 	n.routers(desired.BGP, view.Sibling)
+	n.parting.follow(desired.BGP)
 
 	n.setReady(readiness(view.Joined, len(network.Interfaces), len(open), listenErr, configErr))
 	err := errors.Join(configErr, listenErr, syncErr)

@@ -59,10 +59,14 @@ func (y *yielding) over() <-chan time.Time {
 }
 
 // handOver lets other nodes take over before this one falls silent: all that it answers is yielded, the others are told, and
-// it ends when the last address is claimed, or time is up. Another speaker on this node keeps the addresses where they are.
+// it ends when the last address is claimed, or time is up. Routers are asked to use other nodes meanwhile. Another speaker on this node keeps the addresses where they are.
 func (n *Node) handOver() {
 	view := n.Members.View()
 	others := slices.ContainsFunc(view.Nodes, func(name string) bool { return name != n.Name })
+	if others && !view.Sibling {
+		parted := n.part()
+		defer func() { time.Sleep(time.Until(parted)) }()
+	}
 	for i := range n.running {
 		n.running[i].Yielding = true
 	}

@@ -21,7 +21,7 @@ func TestFramesComeBackAsTheyWere(t *testing.T) {
 	}
 	paths := []bgp.Path{
 		{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Preference: bgp.Preference{LocalPref: 7, MED: bgp.Metric{Set: true}, Prepend: 2}, Communities: []bgp.Community{{Parts: [3]uint32{1, 2}}, {Large: true, Parts: [3]uint32{1, 2, 3}}}},
-		{Prefix: netip.MustParsePrefix("2001:db8::1/128")},
+		{Prefix: netip.MustParsePrefix("2001:db8::1/128"), Shutdown: true},
 	}
 	for name, q := range map[string]request{
 		"set":      {Set: &peer{Peer: p, Secret: "s"}},

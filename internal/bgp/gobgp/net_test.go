@@ -134,6 +134,8 @@ func frr(asn int, neighbours ...string) string {
 	return out.String()
 }
 
+func going(p *bgp.Path) { p.Shutdown = true }
+
 func preferred(med uint32, prepend int) func(*bgp.Path) {
 	return func(p *bgp.Path) { p.MED, p.Prepend = bgp.Metric{Set: true, Value: med}, prepend }
 }
@@ -181,6 +183,27 @@ func TestWithFRR(t *testing.T) {
 			frr: []string{"192.0.2.1 remote-as 64513", "192.0.2.1 description interface both"}, peer: peer("192.0.2.2", both, func(p *bgp.Peer) { p.LocalASN = 64513 }),
 			paths:  []bgp.Path{path("203.0.113.1/32", preferred(50, 2)), path("2001:db8:1::1/128", preferred(50, 2))},
 			routes: map[string]bgptest.Route{"203.0.113.1/32": {NextHop: "192.0.2.1", LocalPref: 100, MED: 50}, "2001:db8:1::1/128": {NextHop: "2001:db8::1", LocalPref: 100, MED: 50}},
+		},
+		"graceful shutdown": {
+			frr: []string{"192.0.2.1 remote-as 64512"}, peer: peer("192.0.2.2"),
+			paths:  []bgp.Path{path("203.0.113.1/32", going, func(p *bgp.Path) { p.Communities = []bgp.Community{{Parts: [3]uint32{64512, 100}}} })},
+			routes: map[string]bgptest.Route{"203.0.113.1/32": {NextHop: "192.0.2.1", Path: "64512"}},
+			check: func(t *testing.T, f *bgptest.FRR, _ bgptest.Neighbour) {
+				if plain, _ := f.Communities(t, "ipv4", "203.0.113.1/32"); plain != "64512:100 graceful-shutdown" {
+					t.Errorf("communities %q", plain)
+				}
+			},
+		},
+		"graceful shutdown over iBGP, with LOCAL_PREF 0": {
+			frr: []string{"2001:db8::1 remote-as 64513"}, peer: peer("2001:db8::2", func(p *bgp.Peer) { p.LocalASN = 64513 }), us: "2001:db8::1",
+			paths:  []bgp.Path{path("2001:db8:1::1/128", going, func(p *bgp.Path) { p.LocalPref = 200 }), path("2001:db8:1::2/128")},
+			routes: map[string]bgptest.Route{"2001:db8:1::1/128": {NextHop: "2001:db8::1"}, "2001:db8:1::2/128": {NextHop: "2001:db8::1", LocalPref: 100}},
+			check: func(t *testing.T, f *bgptest.FRR, _ bgptest.Neighbour) {
+				const prefix = "2001:db8:1::1/128"
+				if plain, _ := f.Communities(t, "ipv6", prefix); plain != "graceful-shutdown" || f.Routes(t, "ipv6")[prefix].LocalPref != 0 {
+					t.Errorf("communities %q, LOCAL_PREF %d", plain, f.Routes(t, "ipv6")[prefix].LocalPref)
+				}
+			},
 		},
 		"AS numbers of four octets, other times, another router ID": {
 			frr: []string{"192.0.2.1 remote-as 4200000001"}, asn: 4200000002,
@@ -344,6 +367,16 @@ func TestLifeOfASession(t *testing.T) {
 		has("they are gone", "203.0.113.1/32")
 		connections(1)
 	})
+	t.Run("graceful shutdown comes and goes without a reset", func(t *testing.T) {
+		for _, want := range []string{"graceful-shutdown", ""} {
+			announce(t, r, path("203.0.113.1/32", func(p *bgp.Path) { p.Shutdown = want != "" }))
+			l2test.Eventually(t, soon, "the router is told", func() bool {
+				plain, _ := f.Communities(t, "ipv4", "203.0.113.1/32")
+				return plain == want
+			})
+		}
+		connections(1)
+	})
 	t.Run("a connect time changes nothing", func(t *testing.T) {
 		set(t, r, peer("192.0.2.2", func(p *bgp.Peer) { p.ConnectTime = 5 * time.Second }))
 		set(t, r, peer("192.0.2.2"))
@@ -474,13 +507,14 @@ protocol bgp speaker { local 192.0.2.2 as 64513; neighbor 192.0.2.1 as 64512; pa
 	set(t, r, peer("192.0.2.2", func(p *bgp.Peer) { p.Password, p.IPv6 = "pass-word", true }))
 	announce(t, r, path("2001:db8:1::1/128"), path("203.0.113.1/32", func(p *bgp.Path) {
 		p.Communities = []bgp.Community{{Parts: [3]uint32{64512, 7}}, {Large: true, Parts: [3]uint32{64512, 1, 2}}}
-	}))
+	}), path("2001:db8:1::3/128", preferred(7, 1)), path("2001:db8:1::4/128", going), path("203.0.113.3/32", preferred(9, 2)))
 	show := func() string { return b.Ask("show route all") }
 	l2test.Eventually(t, soon, "BIRD has both routes", func() bool {
 		out := show()
-		return strings.Contains(out, "203.0.113.1/32") && strings.Contains(out, "2001:db8:1::1/128")
+		return strings.Contains(out, "203.0.113.1/32") && strings.Contains(out, "2001:db8:1::1/128") && strings.Contains(out, "2001:db8:1::4/128") && strings.Contains(out, "203.0.113.3/32")
 	})
-	for _, want := range []string{"BGP.next_hop: 192.0.2.1", "BGP.next_hop: 2001:db8::1", "BGP.as_path: 64512", "BGP.community: (64512,7)", "BGP.large_community: (64512, 1, 2)"} {
+	for _, want := range []string{"BGP.next_hop: 192.0.2.1", "BGP.next_hop: 2001:db8::1", "BGP.as_path: 64512", "BGP.community: (64512,7)", "BGP.large_community: (64512, 1, 2)",
+		"BGP.as_path: 64512 64512\n", "BGP.as_path: 64512 64512 64512\n", "BGP.med: 7", "BGP.med: 9", "BGP.community: (65535,0)"} {
 		if out := show(); !strings.Contains(out, want) {
 			t.Errorf("no %q in %s", want, out)
 		}

@@ -266,10 +266,14 @@ func advertisement(p bgp.Path, hop netip.Addr, to bgp.Peer) (*apiutil.Path, erro
 		}
 		attributes = append(attributes, next)
 	}
-	attributes = append(attributes, preference(p.Preference, to)...)
+	attributes = append(attributes, preference(p, to)...)
 	var small []uint32
 	var large []*packet.LargeCommunity
-	for _, c := range p.Communities {
+	communities := p.Communities
+	if p.Shutdown && !slices.Contains(communities, bgp.GracefulShutdown) {
+		communities = append(slices.Clip(communities), bgp.GracefulShutdown)
+	}
+	for _, c := range communities {
 		if c.Large {
 			large = append(large, packet.NewLargeCommunity(c.Parts[0], c.Parts[1], c.Parts[2]))
 		} else {
@@ -286,11 +290,13 @@ func advertisement(p bgp.Path, hop netip.Addr, to bgp.Peer) (*apiutil.Path, erro
 }
 
 // preference is that of a path as a peer gets it. GoBGP puts the AS number that an eBGP peer gets in any case before it.
-func preference(p bgp.Preference, to bgp.Peer) (out []packet.PathAttributeInterface) {
+func preference(p bgp.Path, to bgp.Peer) (out []packet.PathAttributeInterface) {
 	if p.MED.Set {
 		out = append(out, packet.NewPathAttributeMultiExitDisc(p.MED.Value))
 	}
 	switch {
+	case to.Internal() && p.Shutdown:
+		out = append(out, packet.NewPathAttributeLocalPref(0))
 	case to.Internal() && p.LocalPref != 0:
 		out = append(out, packet.NewPathAttributeLocalPref(p.LocalPref))
 	case !to.Internal() && p.Prepend > 0:
