@@ -92,6 +92,14 @@ func signature(p bgp.Peer) *unix.TCPMD5Sig {
 	return s
 }
 
+// unheard is what else it may be when a router seems to say nothing.
+func unheard(p bgp.Peer) string {
+	if p.TTLSecurityHops == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", or with a TTL below %d: is it set up for TTL security, and at most %d hops away?", maxTTL+1-int(p.TTLSecurityHops), p.TTLSecurityHops)
+}
+
 // inWords makes of an error of a connection what a user can act upon.
 func inWords(err error, p bgp.Peer) error {
 	var timeout net.Error
@@ -101,7 +109,7 @@ func inWords(err error, p bgp.Peer) error {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		switch {
 		case p.TTLSecurityHops > 0:
-			return fmt.Errorf("it does not answer, or with a TTL below %d, as one does that is not set up for TTL security over %d hops", maxTTL+1-int(p.TTLSecurityHops), p.TTLSecurityHops)
+			return errors.New("it does not answer" + unheard(p))
 		case p.Password != "":
 			return errors.New("it does not answer; where it has another password than this end, or none, it does not either")
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -29,6 +30,10 @@ type relay struct {
 	asn   uint32    // as it says itself
 	fed   time.Time // when the server heard of it last
 }
+
+// openTimeout is how long to wait for a router's OPEN. RFC 4271, section 8.2.2 suggests four minutes, in which nobody would know
+// what is wrong.
+const openTimeout = 30 * time.Second
 
 // enough is how long to wait for a router to take what is written on parting.
 const enough = 200 * time.Millisecond
@@ -120,6 +125,7 @@ func (r *relay) ended() bool {
 // fromRouter passes on what the router says, but its routes.
 func (r *relay) fromRouter() error {
 	buf := make([]byte, longestMessage)
+	_ = r.router.SetReadDeadline(time.Now().Add(openTimeout))
 	for {
 		m, kind, err := read(r.router, buf)
 		if err != nil {
@@ -135,6 +141,7 @@ func (r *relay) fromRouter() error {
 		switch kind {
 		case open:
 			r.heard, r.asn = true, asnOf(m)
+			_ = r.router.SetReadDeadline(time.Time{}) // the hold timer sees to that
 			if r.peer.HoldTime == 0 {
 				neverExpire(m)
 			}
@@ -184,6 +191,8 @@ func (r *relay) refused(m []byte) error {
 // lost is the end of the connection in words.
 func (r *relay) lost(err error) error {
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && !r.heard:
+		return fmt.Errorf("peer %s took the connection and has said nothing for %v%s", r.peer.Address, openTimeout, unheard(r.peer))
 	case errors.Is(err, io.EOF) && !r.heard:
 		return fmt.Errorf("peer %s closed the connection before it said anything: it may not know this node's address, %s", r.peer.Address, address(r.router.LocalAddr()))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
