@@ -14,7 +14,7 @@ import (
 )
 
 // soon is far more than a router takes to start; a busy machine is no failure.
-const soon = 30 * time.Second
+const soon = 2 * time.Minute
 
 // FRR is a router: zebra, which has routes installed in the kernel, bgpd and bfdd.
 type FRR struct {
