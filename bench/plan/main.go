@@ -49,7 +49,7 @@ func measure(samples bench.Samples) {
 	start = bench.OwnCPU()
 	for i := range steps { // its endpoints go, those of another come
 		svc := s.Services[i%len(s.Services)]
-		svc.Endpoints.Any = i%2 == 0
+		svc.Endpoints4.Any = i%2 == 0
 		p.Plan(c, []announce.Service{svc})
 	}
 	samples.Add(bench.OneService, addresses, (bench.OwnCPU()-start).Seconds()*1e6/steps)

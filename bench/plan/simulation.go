@@ -65,11 +65,11 @@ func (k kind) cluster() announce.Snapshot {
 	}
 	a := netip.MustParseAddr("10.0.0.0")
 	for i := range addresses {
-		svc := announce.Service{Name: fmt.Sprintf("shop/web-%d", i), Addresses: []netip.Addr{a}, Local: k.local, Endpoints: announce.Endpoints{Any: true}}
+		svc := announce.Service{Name: fmt.Sprintf("shop/web-%d", i), Addresses: []netip.Addr{a}, Local: k.local, Endpoints4: announce.Endpoints{Any: true}}
 		for _, n := range r.Perm(nodes)[:endpoints] {
-			svc.Endpoints.Nodes = append(svc.Endpoints.Nodes, s.Nodes[n].Name)
+			svc.Endpoints4.Nodes = append(svc.Endpoints4.Nodes, s.Nodes[n].Name)
 		}
-		slices.Sort(svc.Endpoints.Nodes)
+		slices.Sort(svc.Endpoints4.Nodes)
 		s.Services = append(s.Services, svc)
 		a = a.Next()
 	}

@@ -161,7 +161,7 @@ func (r *Reconciler) lacks(ctx context.Context, svc announce.Service, cfg *confi
 	if err != nil {
 		return nil, err
 	}
-	if svc.Endpoints, err = r.endpoints(ctx, svc.Name); err != nil {
+	if svc.Endpoints4, svc.Endpoints6, err = r.endpoints(ctx, svc.Name); err != nil {
 		return nil, err
 	}
 	s.Config, s.Services = cfg, []announce.Service{svc}
@@ -209,17 +209,18 @@ func heard(n *corev1.Node) bool {
 
 // endpoints asks the API server where a Service has endpoints that take traffic. Few Services need that, and not often: a
 // cache would hold those of all.
-func (r *Reconciler) endpoints(ctx context.Context, service string) (announce.Endpoints, error) {
+func (r *Reconciler) endpoints(ctx context.Context, service string) (four, six announce.Endpoints, err error) {
 	namespace, name, _ := strings.Cut(service, "/")
 	var list discoveryv1.EndpointSliceList
 	if err := r.Live.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{discoveryv1.LabelServiceName: name}); err != nil {
-		return announce.Endpoints{}, fmt.Errorf("listing EndpointSlices: %w", err)
+		return four, six, fmt.Errorf("listing EndpointSlices: %w", err)
 	}
 	all := make([]*discoveryv1.EndpointSlice, len(list.Items))
 	for i := range list.Items {
 		all[i] = &list.Items[i]
 	}
-	return lbservice.Endpoints(all...), nil
+	four, six = lbservice.Endpoints(all...)
+	return four, six, nil
 }
 
 // serviceOf maps a ServiceL2Status to the Service that it is about; one whose status is not written yet is about none.

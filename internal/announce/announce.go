@@ -5,6 +5,7 @@ package announce
 
 import (
 	"net/netip"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -74,17 +75,21 @@ type Service struct {
 	// Pool that the addresses were given from, as the controller recorded it; may be empty.
 	Pool string
 	// Local: externalTrafficPolicy is Local, so only a node with an endpoint can deliver.
-	Local     bool
-	Endpoints Endpoints
+	Local bool
+	// Endpoints4 and Endpoints6 are those of each family: what arrives at an IPv6 address gets to IPv6 endpoints only.
+	Endpoints4, Endpoints6 Endpoints
 }
 
-// Endpoints says where a Service has endpoints that take traffic.
+// Endpoints says where a Service has endpoints of a family that take traffic.
 type Endpoints struct {
 	// Any: there is at least one, on a node or elsewhere.
 	Any bool
 	// Nodes that have one, sorted by name.
 	Nodes []string
 }
+
+// Equal reports whether both say the same.
+func (e Endpoints) Equal(o Endpoints) bool { return e.Any == o.Any && slices.Equal(e.Nodes, o.Nodes) }
 
 // Node is what matters of a Node. Whether it is Ready does not: its speaker is alive or it is not.
 type Node struct {

@@ -215,10 +215,7 @@ func (b *basis) message(w BGPWhy, s *Service, routes []*route) string {
 	case NodeExcluded:
 		return fmt.Sprintf("node %s announces nothing, because it %s", b.node, b.excluded)
 	case NoEndpoints:
-		if s.Local && s.Endpoints.Any {
-			return fmt.Sprintf("externalTrafficPolicy is Local and no endpoint that takes traffic is on node %s", b.node)
-		}
-		return "the Service has no endpoint that takes traffic: check that its selector matches pods and that they are ready"
+		return s.noEndpoints(w.Address, "node "+b.node)
 	case Conflict:
 		x, y := conflict(routes, w.Address)
 		var with []string

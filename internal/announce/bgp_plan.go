@@ -152,7 +152,7 @@ func (b *basis) reason(s *Service, a netip.Addr, routes []*route) Reason {
 		return NodeExcluded
 	case x != nil:
 		return Conflict
-	case !s.deliverableOn(b.node):
+	case !s.deliverableOn(b.node, a):
 		return NoEndpoints
 	case !slices.ContainsFunc(routes, func(r *route) bool { return len(r.peers) > 0 }):
 		return NoPeer

@@ -74,7 +74,8 @@ func exact(name string, edit ...func(*config.BGPAdvertisement)) config.BGPAdvert
 func community(n uint32) bgp.Community { return bgp.Community{Parts: [3]uint32{64512, n}} }
 
 func web(name, at string, edit ...func(*Service)) Service {
-	s := Service{Name: name, Addresses: addresses(at), Endpoints: Endpoints{Any: true, Nodes: []string{"node-1", "node-2"}}}
+	both := Endpoints{Any: true, Nodes: []string{"node-1", "node-2"}}
+	s := Service{Name: name, Addresses: addresses(at), Endpoints4: both, Endpoints6: both}
 	for _, e := range edit {
 		e(&s)
 	}
@@ -205,12 +206,20 @@ func TestRoutes(t *testing.T) {
 			[]Service{web("shop/a", "203.0.113.1")}, nil, []string{"shop/a 203.0.113.1 NoPeer"}},
 		"of no pool": {routed(plain), []Service{web("shop/a", "198.51.100.1")}, nil, nil},
 		"no endpoint": {
-			routed(plain), []Service{web("shop/a", "203.0.113.1", func(s *Service) { s.Endpoints = Endpoints{} })},
+			routed(plain), []Service{web("shop/a", "203.0.113.1", func(s *Service) { s.Endpoints4 = Endpoints{} })},
 			nil, []string{"shop/a 203.0.113.1 NoEndpoints"}},
 		"Local, with an endpoint here": {routed(plain), []Service{web("shop/a", "203.0.113.1", local)}, []string{"four 203.0.113.1/32"}, []string{"shop/a 203.0.113.1 Announced"}},
 		"Local, with endpoints elsewhere": {
-			routed(plain), []Service{web("shop/a", "203.0.113.1", local, func(s *Service) { s.Endpoints.Nodes = []string{"node-2"} })},
+			routed(plain), []Service{web("shop/a", "203.0.113.1", local, func(s *Service) { s.Endpoints4.Nodes = []string{"node-2"} })},
 			nil, []string{"shop/a 203.0.113.1 NoEndpoints"}},
+		"endpoints of one family only": {
+			routed(plain, func(c *Cluster) { c.Config.Peers[0].DualStack = true }),
+			[]Service{web("shop/a", "203.0.113.1,2001:db8:1::1", func(s *Service) { s.Endpoints6 = Endpoints{} })},
+			[]string{"four 203.0.113.1/32"}, []string{"shop/a 203.0.113.1 Announced", "shop/a 2001:db8:1::1 NoEndpoints"}},
+		"Local, with endpoints of each family on another node": {
+			routed(plain, func(c *Cluster) { c.Config.Peers[0].DualStack = true }),
+			[]Service{web("shop/a", "203.0.113.1,2001:db8:1::1", local, func(s *Service) { s.Endpoints4.Nodes = []string{"node-2"} })},
+			[]string{"four 2001:db8:1::1/128", "six 2001:db8:1::1/128"}, []string{"shop/a 203.0.113.1 NoEndpoints", "shop/a 2001:db8:1::1 Announced"}},
 		"held by a node": {routed(plain), []Service{web("shop/a", "203.0.113.99")}, nil, []string{"shop/a 203.0.113.99 HeldByNode"}},
 		"held by this node": {
 			routed(plain, func(c *Cluster) { c.Addresses = addresses("203.0.113.1") }), []Service{web("shop/a", "203.0.113.1")},
@@ -334,7 +343,7 @@ func TestRoutesThatAreKeptUpToDate(t *testing.T) {
 				s = web(name, fmt.Sprintf("203.0.113.%d", r.IntN(20)), func(s *Service) {
 					s.Labels = labels.Set{"app": fmt.Sprintf("a%d", r.IntN(2))}
 					if s.Local = r.IntN(2) == 0; r.IntN(3) == 0 {
-						s.Endpoints.Nodes = []string{"node-2"}
+						s.Endpoints4.Nodes = []string{"node-2"}
 					}
 					if r.IntN(3) == 0 {
 						s.Addresses = append(s.Addresses, netip.MustParseAddr(fmt.Sprintf("203.0.113.%d", r.IntN(20))))

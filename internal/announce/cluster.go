@@ -150,13 +150,14 @@ func (c *cluster) advert(adv *config.L2Advertisement) *advert {
 // use is a Service that has an address.
 type use struct {
 	service *Service
+	address netip.Addr
 	inPool  bool
 	// adverts of the pool that are for the Service.
 	adverts []*advert
 }
 
 func (c *cluster) use(s *Service, a netip.Addr) use {
-	u := use{service: s}
+	u := use{service: s, address: a}
 	if c.Config == nil {
 		return u
 	}

@@ -59,7 +59,7 @@ func (c *cluster) decide(a netip.Addr, users []use) verdict {
 		return verdict{reason: HeldByNode}
 	case !slices.ContainsFunc(users, func(u use) bool { return len(u.adverts) > 0 }):
 		return verdict{reason: NoAdvertisement}
-	case !slices.ContainsFunc(users, func(u use) bool { return len(u.adverts) > 0 && u.service.deliverable() }):
+	case !slices.ContainsFunc(users, func(u use) bool { return len(u.adverts) > 0 && u.deliverable() }):
 		return verdict{reason: NoEndpoints}
 	}
 	first, second := election.Two(a, c.candidates(users, (*advert).holdsOn))
@@ -86,22 +86,33 @@ func (c *cluster) decide(a netip.Addr, users []use) verdict {
 func (a *advert) selectsNode(i int) bool { return a.selects[i] }
 func (a *advert) holdsOn(i int) bool     { return a.holds[i] }
 
-// deliverable reports whether there is a node that can deliver the Service's traffic.
-func (s *Service) deliverable() bool {
-	if s.Local {
-		return len(s.Endpoints.Nodes) > 0
+// endpoints are those that traffic for an address gets to.
+func (s *Service) endpoints(a netip.Addr) *Endpoints {
+	if a.Is4() {
+		return &s.Endpoints4
 	}
-	return s.Endpoints.Any
+	return &s.Endpoints6
 }
 
-// deliverableOn reports whether traffic that enters at the node reaches an endpoint.
-func (s *Service) deliverableOn(node string) bool {
-	if !s.Local {
-		return s.Endpoints.Any
+// deliverable reports whether there is a node that can deliver the Service's traffic for an address.
+func (s *Service) deliverable(a netip.Addr) bool {
+	if s.Local {
+		return len(s.endpoints(a).Nodes) > 0
 	}
-	_, ok := slices.BinarySearch(s.Endpoints.Nodes, node)
+	return s.endpoints(a).Any
+}
+
+// deliverableOn reports whether traffic for an address that enters at the node reaches an endpoint.
+func (s *Service) deliverableOn(node string, a netip.Addr) bool {
+	if !s.Local {
+		return s.endpoints(a).Any
+	}
+	_, ok := slices.BinarySearch(s.endpoints(a).Nodes, node)
 	return ok
 }
+
+func (u *use) deliverable() bool              { return u.service.deliverable(u.address) }
+func (u *use) deliverableOn(node string) bool { return u.service.deliverableOn(node, u.address) }
 
 // A penalty is more than all weights of preferred nodes together. A node that is about to be emptied still does better than one
 // that delivers nothing.
@@ -123,7 +134,7 @@ func (c *cluster) candidates(users []use, counts func(*advert, int) bool) []elec
 		ok, score := false, 0
 		c.counted = c.counted[:0]
 		for _, u := range users {
-			delivers := u.service.deliverableOn(n.Name)
+			delivers := u.deliverableOn(n.Name)
 			for _, adv := range u.adverts {
 				if !counts(adv, i) {
 					continue
@@ -152,7 +163,7 @@ func (c *cluster) candidates(users []use, counts func(*advert, int) bool) []elec
 func (c *cluster) interfaces(users []use, i int) []string {
 	var out []string
 	for _, u := range users {
-		if !u.service.deliverableOn(c.nodes[i].Name) {
+		if !u.deliverableOn(c.nodes[i].Name) {
 			continue
 		}
 		for _, adv := range u.adverts {
@@ -173,7 +184,7 @@ func (c *cluster) interfaces(users []use, i int) []string {
 func wanting(users []use) []string {
 	var out []string
 	for _, u := range users {
-		if len(u.adverts) > 0 && u.service.deliverable() {
+		if len(u.adverts) > 0 && u.deliverable() {
 			out = append(out, u.service.Name)
 		}
 	}

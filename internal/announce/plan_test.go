@@ -147,7 +147,7 @@ func checkAllowed(t *testing.T, s Snapshot, e L2Entry) {
 		if !slices.Contains(svc.Addresses, e.Address) || !slices.Contains(e.Services, svc.Name) {
 			continue
 		}
-		if svc.Local && !slices.Contains(svc.Endpoints.Nodes, s.Node) || !svc.Endpoints.Any {
+		if e := svc.endpoints(e.Address); svc.Local && !slices.Contains(e.Nodes, s.Node) || !e.Any {
 			continue
 		}
 		for _, p := range s.Config.Pools {
@@ -278,7 +278,7 @@ func BenchmarkOneServiceOf10000(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				svc := s.Services[i%len(s.Services)]
 				if i%2 == 0 {
-					svc.Endpoints = Endpoints{}
+					svc.Endpoints4 = Endpoints{}
 				}
 				p.Plan(s.Cluster, []Service{svc})
 			}

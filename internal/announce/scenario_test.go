@@ -276,11 +276,18 @@ func (w *world) service(name, addresses string, words []string) error {
 	for _, a := range strings.Split(addresses, ",") {
 		s.Addresses = append(s.Addresses, netip.MustParseAddr(a))
 	}
-	if e, ok := take(kv, "endpoints"); ok {
-		s.Endpoints.Any = true
-		if e != "elsewhere" {
-			s.Endpoints.Nodes = slices.Sorted(slices.Values(strings.Split(e, ",")))
+	of := func(key string) (out Endpoints) {
+		if e, ok := take(kv, key); ok {
+			out.Any = true
+			if e != "elsewhere" {
+				out.Nodes = slices.Sorted(slices.Values(strings.Split(e, ",")))
+			}
 		}
+		return out
+	}
+	s.Endpoints4, s.Endpoints6 = of("endpoints4"), of("endpoints6")
+	if both := of("endpoints"); both.Any {
+		s.Endpoints4, s.Endpoints6 = both, both
 	}
 	s.Pool, _ = take(kv, "pool")
 	s.Labels = kv

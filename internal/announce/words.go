@@ -17,7 +17,7 @@ func (c *cluster) why(u use, a netip.Addr, v verdict) Why {
 			v = verdict{reason: NoPool}
 		case len(u.adverts) == 0:
 			v = verdict{reason: NoAdvertisement}
-		case !u.service.deliverable():
+		case !u.deliverable():
 			v = verdict{reason: NoEndpoints}
 		}
 	}
@@ -38,10 +38,7 @@ func (c *cluster) message(u use, a netip.Addr, v verdict) string {
 	case NoAdvertisement:
 		return fmt.Sprintf("no L2Advertisement is for the pool of %s and this Service: create one, or check its ipAddressPools and serviceSelectors", a)
 	case NoEndpoints:
-		if u.service.Local && u.service.Endpoints.Any {
-			return "externalTrafficPolicy is Local and no endpoint that takes traffic is on a node of the cluster"
-		}
-		return "the Service has no endpoint that takes traffic: check that its selector matches pods and that they are ready"
+		return u.service.noEndpoints(a, "a node of the cluster")
 	case NoNode:
 		return "no node may announce it: " + c.obstacles(u)
 	case NoInterface:
@@ -60,6 +57,22 @@ func (c *cluster) message(u use, a netip.Addr, v verdict) string {
 		return fmt.Sprintf("this node announces %s, since there is no other that may, and kube-proxy on it is not healthy, so that traffic may be lost: see the events of the Node, and kube-proxy", a)
 	}
 	return fmt.Sprintf("this node announces %s", a)
+}
+
+// noEndpoints says why nothing takes traffic for an address where it would enter.
+func (s *Service) noEndpoints(a netip.Addr, where string) string {
+	other := &s.Endpoints4
+	if a.Is4() {
+		other = &s.Endpoints6
+	}
+	switch {
+	case s.Local && s.endpoints(a).Any:
+		return "externalTrafficPolicy is Local and no endpoint that takes traffic is on " + where
+	case other.Any:
+		return fmt.Sprintf("the Service has endpoints that take traffic, but none for %s, which is of the other IP family: check its ipFamilies, and that its pods have addresses of both", a)
+	default:
+		return "the Service has no endpoint that takes traffic: check that its selector matches pods and that they are ready"
+	}
 }
 
 // obstacle is what keeps a node from being a candidate.
@@ -105,7 +118,7 @@ func (u *use) obstacle(n *node, i int) obstacle {
 	switch {
 	case !selected:
 		return obstacle{0, "is not selected by an L2Advertisement"}
-	case !u.service.deliverableOn(n.Name):
+	case !u.deliverableOn(n.Name):
 		return obstacle{1, "has no endpoint (externalTrafficPolicy is Local)"}
 	case n.unfit != "":
 		return obstacle{2, n.unfit}

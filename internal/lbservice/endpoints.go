@@ -8,13 +8,19 @@ import (
 	"metallb.io/operator/internal/announce"
 )
 
-// Endpoints says where a Service has endpoints that take traffic, from its EndpointSlices in any order. As kube-proxy
-// does, it counts an endpoint that is ready, and one that still serves while it terminates. kube-proxy sends such a one
+// Endpoints says where a Service has endpoints of each IP family that take traffic, from its EndpointSlices in any order. As
+// kube-proxy does, it leaves out slices of host names, and counts an endpoint that is ready, and one that still serves while it terminates. kube-proxy sends such a one
 // traffic only where no other is ready: on the node with externalTrafficPolicy Local, in the cluster otherwise. For
 // whether there is any, that makes no difference.
-func Endpoints(endpointSlices ...*discoveryv1.EndpointSlice) announce.Endpoints {
-	var out announce.Endpoints
+func Endpoints(endpointSlices ...*discoveryv1.EndpointSlice) (four, six announce.Endpoints) {
+	return endpoints(discoveryv1.AddressTypeIPv4, endpointSlices), endpoints(discoveryv1.AddressTypeIPv6, endpointSlices)
+}
+
+func endpoints(family discoveryv1.AddressType, endpointSlices []*discoveryv1.EndpointSlice) (out announce.Endpoints) {
 	for _, s := range endpointSlices {
+		if s.AddressType != family {
+			continue
+		}
 		for _, e := range s.Endpoints {
 			if !takesTraffic(e.Conditions) {
 				continue

@@ -41,11 +41,25 @@ func TestEndpoints(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var in []*discoveryv1.EndpointSlice
 			for _, e := range c.slices {
-				in = append(in, &discoveryv1.EndpointSlice{Endpoints: e})
+				in = append(in, &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4, Endpoints: e})
 			}
-			if d := cmp.Diff(c.want, Endpoints(in...), cmpopts.EquateEmpty()); d != "" {
+			four, six := Endpoints(in...)
+			if d := cmp.Diff(c.want, four, cmpopts.EquateEmpty()); d != "" {
 				t.Error(d)
 			}
+			if d := cmp.Diff(announce.Endpoints{}, six); d != "" {
+				t.Errorf("IPv6: %s", d)
+			}
 		})
+	}
+}
+
+func TestEndpointsOfEachFamily(t *testing.T) {
+	slice := func(family discoveryv1.AddressType, node string) *discoveryv1.EndpointSlice {
+		return &discoveryv1.EndpointSlice{AddressType: family, Endpoints: []discoveryv1.Endpoint{{NodeName: &node}}}
+	}
+	four, six := Endpoints(slice(discoveryv1.AddressTypeIPv6, "b"), slice(discoveryv1.AddressTypeFQDN, "c"), slice(discoveryv1.AddressTypeIPv4, "a"))
+	if d := cmp.Diff([]announce.Endpoints{{Any: true, Nodes: []string{"a"}}, {Any: true, Nodes: []string{"b"}}}, []announce.Endpoints{four, six}); d != "" {
+		t.Error(d)
 	}
 }

@@ -79,7 +79,7 @@ func (in *inputs) setService(svc *corev1.Service) {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	s.Endpoints = in.endpoints(key)
+	s.Endpoints4, s.Endpoints6 = in.endpoints(key)
 	if old, ok := in.services[key]; !ok || !reflect.DeepEqual(old, s) {
 		in.services[key] = s
 		in.touch(key)
@@ -97,7 +97,7 @@ func (in *inputs) deleteService(svc *corev1.Service) {
 }
 
 // endpoints of a Service; mu is held.
-func (in *inputs) endpoints(key types.NamespacedName) announce.Endpoints {
+func (in *inputs) endpoints(key types.NamespacedName) (four, six announce.Endpoints) {
 	var all []*discoveryv1.EndpointSlice
 	for _, s := range in.slices[key] {
 		all = append(all, s)
@@ -138,8 +138,8 @@ func (in *inputs) refresh(key types.NamespacedName) {
 	if !ok {
 		return
 	}
-	if e := in.endpoints(key); e.Any != s.Endpoints.Any || !slices.Equal(e.Nodes, s.Endpoints.Nodes) {
-		s.Endpoints = e
+	if four, six := in.endpoints(key); !four.Equal(s.Endpoints4) || !six.Equal(s.Endpoints6) {
+		s.Endpoints4, s.Endpoints6 = four, six
 		in.services[key] = s
 		in.touch(key)
 	}

@@ -47,7 +47,7 @@ func testService(name string, change func(*corev1.Service)) *corev1.Service {
 }
 
 func testSlice(name, service string, nodes ...string) *discoveryv1.EndpointSlice {
-	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name,
+	s := &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name,
 		Labels: map[string]string{discoveryv1.LabelServiceName: service}}}
 	for _, n := range nodes {
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.0.0.1"}, NodeName: &n})
@@ -86,7 +86,12 @@ func TestInputsSignalOnlyWhatAPlanDependsOn(t *testing.T) {
 	step("one more pod on the same node", false, func() { in.setSlice(testSlice("web-1", "web", "node-1", "node-1")) })
 	step("the same endpoints in another slice", false, func() { in.setSlice(testSlice("web-2", "web", "node-1")) })
 	step("one of the two slices goes", false, func() { in.deleteSlice(testSlice("web-1", "web")) })
-	step("the last one goes", true, func() { in.deleteSlice(testSlice("web-2", "web")) })
+	step("one of the other family", true, func() {
+		six := testSlice("web-6", "web", "node-1")
+		six.AddressType = discoveryv1.AddressTypeIPv6
+		in.setSlice(six)
+	})
+	step("the last one of ours goes", true, func() { in.deleteSlice(testSlice("web-2", "web")) })
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}
 	step("a node", true, func() { in.setNode(node) })
 	step("its heartbeat", false, func() {
@@ -112,7 +117,7 @@ func TestEndpointsKnownBeforeTheirServiceCount(t *testing.T) {
 	_, changed := in.gather()
 	want := []announce.Service{{
 		Name: "default/web", Labels: map[string]string{"app": "web"}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.10")},
-		Pool: "front", Endpoints: announce.Endpoints{Any: true, Nodes: []string{"node-2"}},
+		Pool: "front", Endpoints4: announce.Endpoints{Any: true, Nodes: []string{"node-2"}},
 	}}
 	if d := cmp.Diff(want, changed, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 		t.Error(d)
@@ -126,7 +131,7 @@ func TestWhatIsGatheredIsWhatHasChanged(t *testing.T) {
 		nodes, changed := in.gather()
 		got := []string{}
 		for _, s := range changed {
-			got = append(got, fmt.Sprint(s.Name, " ", len(s.Addresses), " ", s.Endpoints.Nodes))
+			got = append(got, fmt.Sprint(s.Name, " ", len(s.Addresses), " ", s.Endpoints4.Nodes))
 		}
 		slices.Sort(got)
 		if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {

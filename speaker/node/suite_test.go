@@ -140,7 +140,7 @@ func change[T client.Object](c *cluster, o T, edit func(T)) {
 	}
 }
 
-// service makes a Service with an address and an endpoint on each of the nodes.
+// service makes a Service with an address and an endpoint of its family on each of the nodes.
 func (c *cluster) service(name, address string, nodes ...int) (*corev1.Service, *discoveryv1.EndpointSlice) {
 	c.t.Helper()
 	svc := &corev1.Service{
@@ -149,9 +149,16 @@ func (c *cluster) service(name, address string, nodes ...int) (*corev1.Service, 
 		Status:     corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: address}}}},
 	}
 	c.create(svc)
+	family, endpoints := discoveryv1.AddressTypeIPv4, c.endpoints(nodes...)
+	if netip.MustParseAddr(address).Is6() {
+		family = discoveryv1.AddressTypeIPv6
+		for i := range endpoints {
+			endpoints[i].Addresses = []string{fmt.Sprintf("fd00::%d", i+1)}
+		}
+	}
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Name: name, Namespace: c.namespace, Labels: map[string]string{discoveryv1.LabelServiceName: name}},
-		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: c.endpoints(nodes...),
+		AddressType: family, Endpoints: endpoints,
 	}
 	c.create(slice)
 	return svc, slice

@@ -80,7 +80,7 @@ func strip(o any) (any, error) {
 			Status: corev1.ServiceStatus{LoadBalancer: x.Status.LoadBalancer},
 		}, nil
 	case *discoveryv1.EndpointSlice:
-		out := &discoveryv1.EndpointSlice{ObjectMeta: metadata(x.ObjectMeta, nil)}
+		out := &discoveryv1.EndpointSlice{ObjectMeta: metadata(x.ObjectMeta, nil), AddressType: x.AddressType}
 		out.Labels = map[string]string{discoveryv1.LabelServiceName: x.Labels[discoveryv1.LabelServiceName]}
 		for _, e := range x.Endpoints {
 			out.Endpoints = append(out.Endpoints, discoveryv1.Endpoint{Conditions: e.Conditions, NodeName: e.NodeName})
