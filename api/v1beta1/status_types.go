@@ -114,6 +114,35 @@ type ServiceBGPStatusStatus struct {
 	// Peers are names of the BGPPeers that are told.
 	// +optional
 	Peers []string `json:"peers,omitempty"`
+	// Routes that they are told, one for each prefix: those in the Adj-RIB-Out of Established sessions (RFC 4271, section 3.2).
+	// +listType=atomic
+	// +optional
+	Routes []BGPRoute `json:"routes,omitempty"`
+	// Problems that keep the node from announcing addresses of the Service.
+	// +listType=atomic
+	// +optional
+	Problems []BGPProblem `json:"problems,omitempty"`
+}
+
+// BGPRoute is a prefix with those who are told.
+type BGPRoute struct {
+	// Prefix (CIDR) around one or more addresses of the Service.
+	Prefix string `json:"prefix"`
+	// Peers are names of the BGPPeers that are told of it.
+	// +listType=atomic
+	// +optional
+	Peers []string `json:"peers,omitempty"`
+}
+
+// BGPProblem is something that keeps an address from being announced by BGP.
+type BGPProblem struct {
+	// Address that it is about.
+	Address string `json:"address"`
+	// Reason is ConflictingAdvertisements: two BGPAdvertisements contradict one another.
+	Reason string `json:"reason"`
+	// Message says it in words, and what to do.
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // ServiceBGPStatus tells to which peers a node announces a Service.
@@ -157,6 +186,9 @@ type BGPSessionStateStatus struct {
 	// Peer is the address or the interface of the other end.
 	// +optional
 	Peer string `json:"peer,omitempty"`
+	// BGPPeer is the name of the resource that the session is made from.
+	// +optional
+	BGPPeer string `json:"bgpPeer,omitempty"`
 	// VRF in which the session runs; empty for the default one.
 	// +optional
 	VRF string `json:"vrf,omitempty"`
@@ -178,6 +210,9 @@ type BGPSessionStateStatus struct {
 // +kubebuilder:printcolumn:name="VRF",type=string,JSONPath=`.status.vrf`
 // +kubebuilder:printcolumn:name="BGP",type=string,JSONPath=`.status.bgpStatus`
 // +kubebuilder:printcolumn:name="BFD",type=string,JSONPath=`.status.bfdStatus`
+// +kubebuilder:printcolumn:name="Since",type=date,JSONPath=`.status.since`
+// +kubebuilder:printcolumn:name="BGPPeer",type=string,priority=1,JSONPath=`.status.bgpPeer`
+// +kubebuilder:printcolumn:name="Last Error",type=string,priority=1,JSONPath=`.status.lastError`
 type BGPSessionState struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

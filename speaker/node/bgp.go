@@ -1,12 +1,10 @@
 package node
 
 import (
-	"fmt"
+	"context"
 	"slices"
-	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,13 +28,14 @@ const protocolBGP = "bgp"
 
 // routers tells routers what is planned for them. While an older speaker runs on this node, its sessions are the ones: a
 // router takes one connection from an address.
-func (n *Node) routers(d announce.BGP, sibling bool) {
+func (n *Node) routers(ctx context.Context, d announce.BGP, sibling bool) {
 	n.planned = d
 	n.BGP.Sync(n.sessions(d))
 	observed := n.BGP.Observed()
 	if n.config != nil {
 		n.sessionStates.set(sessionStates(n.Name, d, observed))
 	}
+	n.tellSessions(ctx, observed, time.Now())
 	n.reportRoutes(d, observed, sibling)
 }
 
@@ -69,30 +68,30 @@ func watched(p *announce.BGPPeer) *sessions.BFD {
 
 // reportRoutes tells what has changed: metrics for all, events for users, a ServiceBGPStatus for each Service.
 func (n *Node) reportRoutes(d announce.BGP, observed []sessions.Observed, sibling bool) {
-	now, statuses := map[line]bool{}, map[string]*v1beta1.ServiceBGPStatusStatus{}
+	statuses := bgpStatuses{}
 	for _, w := range d.Why {
-		l := line{w.Service, w.Address, w.Reason}
-		if w.Reason == announce.Announced {
+		switch w.Reason {
+		case announce.Announced:
 			told := hearing(w.Routes, observed)
 			if len(told) == 0 {
 				continue
 			}
-			addPeers(statuses, n.Name, w.Service, told)
-		} else if w.Reason != announce.Conflict {
+			statuses.add(n.Name, w.Service, told)
+		case announce.Conflict:
+			statuses.fail(n.Name, w)
+		default:
 			continue
 		}
-		now[l] = true
-		if !n.told[l] {
+		if l := (line{w.Service, w.Address, w.Reason}); n.told.note(l, struct{}{}) {
 			n.beginRoute(l, w, sibling)
 		}
 	}
-	for l := range n.told {
-		if !now[l] && l.reason == announce.Announced {
+	for l := range n.told.end() {
+		if l.reason == announce.Announced {
 			n.Metrics.announced.DeleteLabelValues(l.service, protocolBGP, n.Name, l.address.String())
 			n.Log.Info("announces no more", obs.KeyService, l.service, obs.KeyAddress, l.address.String(), "protocol", protocolBGP)
 		}
 	}
-	n.told = now
 	if n.config != nil {
 		n.bgpStatuses.set(statuses)
 	}
@@ -112,31 +111,21 @@ func (n *Node) beginRoute(l line, w announce.BGPWhy, sibling bool) {
 	}
 }
 
-// hearing names the peers that one of the routes is in the Adj-RIB-Out of.
-func hearing(routes []announce.BGPRoute, observed []sessions.Observed) (out []string) {
-	for i := range observed {
-		o := &observed[i]
-		for _, r := range routes {
+// hearing are the routes that are in the Adj-RIB-Out of peers, with the names of these.
+func hearing(routes []announce.BGPRoute, observed []sessions.Observed) (out []announce.BGPRoute) {
+	for _, r := range routes {
+		var peers []string
+		for i := range observed {
+			o := &observed[i]
 			if _, wanted := slices.BinarySearch(r.Peers, o.Name); wanted && o.Hears(r.Prefix) {
-				out = append(out, o.Name)
-				break
+				peers = append(peers, o.Name)
 			}
+		}
+		if len(peers) > 0 {
+			out = append(out, announce.BGPRoute{Prefix: r.Prefix, Peers: peers})
 		}
 	}
 	return out
-}
-
-// addPeers adds peers that are told of an address of a Service.
-func addPeers(statuses map[string]*v1beta1.ServiceBGPStatusStatus, node, service string, peers []string) {
-	x, ok := statuses[service]
-	if !ok {
-		key := splitName(service)
-		x = &v1beta1.ServiceBGPStatusStatus{Node: node, ServiceNamespace: key.Namespace, ServiceName: key.Name}
-		statuses[service] = x
-	}
-	x.Peers = append(x.Peers, peers...)
-	slices.Sort(x.Peers)
-	x.Peers = slices.Compact(x.Peers)
 }
 
 // sessionStates are what this node's BGPSessionStates are to say, by name of the peer.
@@ -144,13 +133,13 @@ func sessionStates(node string, d announce.BGP, observed []sessions.Observed) ma
 	out := map[string]*v1beta1.BGPSessionStateStatus{}
 	for _, p := range d.Peers {
 		if p.Refused != "" {
-			out[p.Name] = &v1beta1.BGPSessionStateStatus{Node: node, Peer: p.Name, BGPStatus: string(bgp.Idle), BFDStatus: noBFD, LastError: p.Refused}
+			out[p.Name] = &v1beta1.BGPSessionStateStatus{Node: node, Peer: p.Name, BGPPeer: p.Name, BGPStatus: string(bgp.Idle), BFDStatus: noBFD, LastError: p.Refused}
 		}
 	}
 	for i := range observed {
 		o := &observed[i]
 		s := &v1beta1.BGPSessionStateStatus{
-			Node: node, Peer: o.Address.String(), VRF: o.Device, BGPStatus: string(o.Session.State), BFDStatus: noBFD, LastError: o.Session.Error,
+			Node: node, Peer: o.Address.String(), BGPPeer: o.Name, VRF: o.Device, BGPStatus: string(o.Session.State), BFDStatus: noBFD, LastError: o.Session.Error,
 		}
 		if since := o.Session.Since; !since.IsZero() {
 			s.Since = &metav1.Time{Time: since.Truncate(time.Second)}
@@ -166,17 +155,6 @@ func sessionStates(node string, d announce.BGP, observed []sessions.Observed) ma
 // noBFD is said of a session without.
 const noBFD = "N/A"
 
-var serviceBGPStatus = reports[*v1beta1.ServiceBGPStatus, v1beta1.ServiceBGPStatusStatus]{
-	kind:   "ServiceBGPStatus",
-	prefix: "bgp",
-	empty:  func() *v1beta1.ServiceBGPStatus { return &v1beta1.ServiceBGPStatus{} },
-	list:   func() client.ObjectList { return &v1beta1.ServiceBGPStatusList{} },
-	status: func(o *v1beta1.ServiceBGPStatus) *v1beta1.ServiceBGPStatusStatus { return &o.Status },
-	labels: func(s *v1beta1.ServiceBGPStatusStatus) map[string]string {
-		return serviceLabels(s.Node, s.ServiceNamespace, s.ServiceName)
-	},
-}
-
 var bgpSessionState = reports[*v1beta1.BGPSessionState, v1beta1.BGPSessionStateStatus]{
 	kind:   "BGPSessionState",
 	prefix: "session",
@@ -186,102 +164,4 @@ var bgpSessionState = reports[*v1beta1.BGPSessionState, v1beta1.BGPSessionStateS
 	labels: func(s *v1beta1.BGPSessionStateStatus) map[string]string {
 		return map[string]string{v1beta1.LabelNode: s.Node}
 	},
-}
-
-// metric is one number that is known of each session.
-type metric struct {
-	desc  *prometheus.Desc
-	kind  prometheus.ValueType
-	value func(*sessions.Observed) float64
-}
-
-func sessionMetric(system, name, help string, kind prometheus.ValueType, value func(*sessions.Observed) float64) metric {
-	return metric{prometheus.NewDesc(prometheus.BuildFQName("metallb", system, name), help, []string{"peer", "vrf"}, nil), kind, value}
-}
-
-func counted(name, help string, count func(sent, received bgp.Messages) uint64) metric {
-	return sessionMetric("bgp", name, help, prometheus.CounterValue, func(o *sessions.Observed) float64 {
-		return float64(count(o.Session.Sent, o.Session.Received))
-	})
-}
-
-func one(is bool) float64 {
-	if is {
-		return 1
-	}
-	return 0
-}
-
-var sessionMetrics = []metric{
-	sessionMetric("bgp", "session_up", "1 while the BGP session is Established.", prometheus.GaugeValue,
-		func(o *sessions.Observed) float64 { return one(o.Session.State == bgp.Established) }),
-	sessionMetric("bgp", "announced_prefixes_total", "Prefixes that the peer is told of.", prometheus.GaugeValue, announcedPrefixes),
-	counted("updates_total", "UPDATE messages sent.", func(s, _ bgp.Messages) uint64 { return s.Updates }),
-	counted("updates_total_received", "UPDATE messages received; their routes are dropped.", func(_, r bgp.Messages) uint64 { return r.Updates }),
-	counted("opens_sent", "OPEN messages sent.", func(s, _ bgp.Messages) uint64 { return s.Opens }),
-	counted("opens_received", "OPEN messages received.", func(_, r bgp.Messages) uint64 { return r.Opens }),
-	counted("notifications_sent", "NOTIFICATION messages sent.", func(s, _ bgp.Messages) uint64 { return s.Notifications }),
-	counted("keepalives_sent", "KEEPALIVE messages sent.", func(s, _ bgp.Messages) uint64 { return s.Keepalives }),
-	counted("keepalives_received", "KEEPALIVE messages received.", func(_, r bgp.Messages) uint64 { return r.Keepalives }),
-	counted("route_refresh_sent", "ROUTE-REFRESH messages sent.", func(s, _ bgp.Messages) uint64 { return s.RouteRefreshes }),
-	counted("total_sent", "Messages sent.", func(s, _ bgp.Messages) uint64 { return s.Total() }),
-	counted("total_received", "Messages received.", func(_, r bgp.Messages) uint64 { return r.Total() }),
-}
-
-var pathMetrics = []metric{
-	sessionMetric("bfd", "session_up", "1 while the BFD session is Up.", prometheus.GaugeValue,
-		func(o *sessions.Observed) float64 { return one(o.BFD.State == bfd.Up) }),
-	sessionMetric("bfd", "control_packet_input", "BFD control packets received.", prometheus.CounterValue,
-		func(o *sessions.Observed) float64 { return float64(o.BFD.Received) }),
-	sessionMetric("bfd", "control_packet_output", "BFD control packets sent.", prometheus.CounterValue,
-		func(o *sessions.Observed) float64 { return float64(o.BFD.Sent) }),
-	sessionMetric("bfd", "session_up_events", "How often the BFD session came up.", prometheus.CounterValue,
-		func(o *sessions.Observed) float64 { return float64(o.BFD.Ups) }),
-	sessionMetric("bfd", "session_down_events", "How often the BFD session went down.", prometheus.CounterValue,
-		func(o *sessions.Observed) float64 { return float64(o.BFD.Downs) }),
-}
-
-func announcedPrefixes(o *sessions.Observed) float64 {
-	n := 0
-	for _, p := range o.Paths {
-		if o.Session.Carries(p.Prefix.Addr()) {
-			n++
-		}
-	}
-	return float64(n)
-}
-
-// bgpMetrics are those of the sessions, as they are when somebody asks.
-type bgpMetrics struct {
-	from atomic.Pointer[BGP]
-}
-
-func (m *bgpMetrics) follow(b BGP) { m.from.Store(&b) }
-
-// Describe implements prometheus.Collector.
-func (m *bgpMetrics) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range slices.Concat(sessionMetrics, pathMetrics) {
-		out <- x.desc
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (m *bgpMetrics) Collect(out chan<- prometheus.Metric) {
-	from := m.from.Load()
-	if from == nil {
-		return
-	}
-	for _, x := range (*from).Observed() {
-		o := &x
-		peer := fmt.Sprintf("%s:%d", o.Address, o.Port)
-		send := func(all []metric) {
-			for _, x := range all {
-				out <- prometheus.MustNewConstMetric(x.desc, x.kind, x.value(o), peer, o.Device)
-			}
-		}
-		send(sessionMetrics)
-		if o.BFD != nil {
-			send(pathMetrics)
-		}
-	}
 }

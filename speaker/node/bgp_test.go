@@ -60,6 +60,34 @@ func newSessions(t *testing.T, log *slog.Logger) (s *sessions.Sessions, end func
 	}
 }
 
+// sessionMetricNames are those of each session that users' dashboards have.
+var sessionMetricNames = []string{
+	"metallb_bgp_session_up", "metallb_bgp_announced_prefixes_total", "metallb_bgp_pending_prefixes_total", "metallb_bgp_updates_total",
+	"metallb_bgp_updates_total_received", "metallb_bgp_opens_sent", "metallb_bgp_opens_received", "metallb_bgp_notifications_sent",
+	"metallb_bgp_keepalives_sent", "metallb_bgp_keepalives_received", "metallb_bgp_route_refresh_sent", "metallb_bgp_total_sent",
+	"metallb_bgp_total_received", "metallb_bfd_session_up", "metallb_bfd_control_packet_input", "metallb_bfd_control_packet_output",
+	"metallb_bfd_echo_packet_input", "metallb_bfd_echo_packet_output", "metallb_bfd_session_up_events", "metallb_bfd_session_down_events",
+	"metallb_bfd_zebra_notifications",
+}
+
+// sessionMetrics are those of a session by name.
+func (s *speaker) sessionMetrics(t *testing.T, peer, vrf string) map[string]float64 {
+	t.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.Metric {
+			if len(m.Label) == 2 && m.Label[0].GetName() == "peer" && m.Label[0].GetValue() == peer && m.Label[1].GetName() == "vrf" && m.Label[1].GetValue() == vrf {
+				values[family.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	return values
+}
+
 // TestRoutesToARouter has FRR on the LAN hear of what the speaker of a node announces.
 func TestRoutesToARouter(t *testing.T) {
 	l2test.Require(t, "/usr/lib/frr/bgpd", "vtysh")
@@ -114,7 +142,7 @@ func TestRoutesToARouter(t *testing.T) {
 			}
 			var got []string
 			for _, x := range list.Items {
-				got = append(got, fmt.Sprintf("%s: %s to %v", x.Status.ServiceName, x.Status.Node, x.Status.Peers))
+				got = append(got, fmt.Sprintf("%s: %s to %v of %v", x.Status.ServiceName, x.Status.Node, x.Status.Peers, x.Status.Routes))
 			}
 			slices.Sort(got)
 			return slices.Equal(got, want)
@@ -135,25 +163,19 @@ func TestRoutesToARouter(t *testing.T) {
 			return len(last.Items) == 1 && ok(last.Items[0].Status)
 		})
 	}
-	told("two Services", "six: "+c.node(0)+" to [router]", "web: "+c.node(0)+" to [router]")
+	const webRoutes = " to [router] of [{203.0.113.0/24 [router]} {203.0.113.7/32 [router]}]"
+	told("two Services", "six: "+c.node(0)+" to [router] of [{2001:db8:1::7/128 [router]}]", "web: "+c.node(0)+webRoutes)
 	state("the session is up, and the path is watched", func(s v1beta1.BGPSessionStateStatus) bool {
-		return s.BGPStatus == "Established" && s.BFDStatus == "Up" && s.Peer == "192.0.2.254" && s.Node == c.node(0) && s.Since != nil
+		return s.BGPStatus == "Established" && s.BFDStatus == "Up" && s.Peer == "192.0.2.254" && s.BGPPeer == "router" && s.Node == c.node(0) && s.Since != nil
 	})
-	families, err := s.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	values := map[string]float64{}
-	for _, family := range families {
-		for _, m := range family.Metric {
-			for _, l := range m.Label {
-				if l.GetName() == "peer" && l.GetValue() == "192.0.2.254:179" {
-					values[family.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
-				}
-			}
+	values := s.sessionMetrics(t, "192.0.2.254:179", "")
+	for _, name := range sessionMetricNames {
+		if _, there := values[name]; !there {
+			t.Errorf("there is no metric %s", name)
 		}
 	}
-	if values["metallb_bgp_session_up"] != 1 || values["metallb_bgp_announced_prefixes_total"] != 3 || values["metallb_bfd_session_up"] != 1 || values["metallb_bgp_opens_sent"] < 1 {
+	if len(values) != len(sessionMetricNames) || values["metallb_bgp_session_up"] != 1 || values["metallb_bgp_announced_prefixes_total"] != 3 ||
+		values["metallb_bgp_pending_prefixes_total"] != 0 || values["metallb_bfd_session_up"] != 1 || values["metallb_bgp_opens_sent"] < 1 {
 		t.Errorf("metrics %v", values)
 	}
 
@@ -162,7 +184,7 @@ func TestRoutesToARouter(t *testing.T) {
 			t.Fatal(err)
 		}
 		has("one Service", "203.0.113.0/24", "203.0.113.7/32")
-		told("one Service", "web: "+c.node(0)+" to [router]")
+		told("one Service", "web: "+c.node(0)+webRoutes)
 	})
 	t.Run("a path that is gone ends the session", func(t *testing.T) {
 		c.lan.IP(t, "link set port0 down")
@@ -172,7 +194,7 @@ func TestRoutesToARouter(t *testing.T) {
 		told("nobody is told")
 		c.lan.IP(t, "link set port0 up")
 		state("it is there again", func(s v1beta1.BGPSessionStateStatus) bool { return s.BGPStatus == "Established" && s.BFDStatus == "Up" })
-		told("it is told again", "web: "+c.node(0)+" to [router]")
+		told("it is told again", "web: "+c.node(0)+webRoutes)
 	})
 	t.Run("a peer that goes", func(t *testing.T) {
 		if err := c.client.Delete(context.Background(), router); err != nil {

@@ -183,7 +183,7 @@ func (c *checks) plan(w work, now time.Time) {
 		most = max(most, len(x.Interfaces))
 	}
 	every := check.Every(w.addresses, most)
-	if every == c.every && len(w.checks) == len(c.planned) && (len(w.checks) == 0 || &w.checks[0] == &c.planned[0]) {
+	if every == c.every && sameSlice(w.checks, c.planned) {
 		return
 	}
 	c.every, c.planned, c.checks = every, w.checks, make(map[netip.Addr]announce.Check, len(w.checks))

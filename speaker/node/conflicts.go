@@ -21,7 +21,7 @@ const (
 	eventAddressConflictEnded = "addressConflictEnded"
 )
 
-// conflict is a problem that is reported about a Service; while it holds it is not reported again.
+// conflict is a problem that is reported about a Service.
 type conflict struct {
 	service string
 	address netip.Addr
@@ -41,10 +41,9 @@ func conflictOf(service string, p check.Problem) conflict {
 // problems puts what is wrong with addresses into the statuses of the Services that have them, and tells of what has changed.
 func (n *Node) problems(d announce.Desired, statuses l2Statuses, sibling bool) {
 	found := n.checks.found()
-	if len(found) == 0 && len(n.conflicts) == 0 {
+	if len(found) == 0 && len(n.conflicts.before) == 0 {
 		return
 	}
-	now := map[conflict]check.Problem{}
 	by := map[netip.Addr][]check.Problem{}
 	for _, p := range found {
 		by[p.Address] = append(by[p.Address], p)
@@ -55,30 +54,26 @@ func (n *Node) problems(d announce.Desired, statuses l2Statuses, sibling bool) {
 		}
 		for _, p := range by[w.Address] {
 			c := conflictOf(w.Service, p)
-			now[c] = p
 			if s := statuses[w.Service]; s != nil {
 				s.Problems = append(s.Problems, v1beta1.AddressProblem{
 					Address: p.Address.String(), Interface: p.Interface, Reason: string(p.Reason), Message: n.words(p),
 					Since: metav1.Time{Time: p.Since.Truncate(1e9)},
 				})
 			}
-			if _, known := n.conflicts[c]; !known {
+			if n.conflicts.note(c, p) {
 				n.beginConflict(c, p, sibling)
 			}
 		}
 	}
-	for c, p := range n.conflicts {
-		if _, still := now[c]; !still {
-			n.endConflict(c, p, sibling)
-		}
-	}
-	if !maps.Equal(now, n.conflicts) {
+	if now := n.conflicts.now; !maps.Equal(now, n.conflicts.before) {
 		n.Metrics.conflicts.Reset()
 		for _, p := range slices.Compact(slices.SortedFunc(maps.Values(now), check.Problem.Compare)) {
 			n.Metrics.conflicts.WithLabelValues(p.Address.String(), p.Interface, string(p.Reason)).Inc()
 		}
 	}
-	n.conflicts = now
+	for c, p := range n.conflicts.end() {
+		n.endConflict(c, p, sibling)
+	}
 }
 
 func (n *Node) beginConflict(c conflict, p check.Problem, sibling bool) {
@@ -92,7 +87,7 @@ func (n *Node) beginConflict(c conflict, p check.Problem, sibling bool) {
 func (n *Node) endConflict(c conflict, p check.Problem, sibling bool) {
 	n.Log.Info("what was wrong with an address on the LAN is over", obs.KeyService, c.service, obs.KeyAddress, c.address.String(),
 		obs.KeyReason, string(c.reason), "holder", c.holder, "interface", p.Interface)
-	announced := n.reported[line{c.service, c.address, announce.Announced}] // else it is the next owner's to tell
+	announced := n.reported.holds(line{c.service, c.address, announce.Announced}) // else it is the next owner's to tell
 	if ref := n.inputs.reference(c.service); ref != nil && announced && !sibling && c.reason != check.NotAnswered {
 		n.Recorder.Eventf(ref, corev1.EventTypeNormal, eventAddressConflictEnded, "%s is not seen to have %s any more", holder(p), p.Address)
 	}

@@ -142,12 +142,15 @@ type Node struct {
 	yielding  yielding
 	planned   announce.BGP // in the last round
 	parting   parting
-	reported  map[line]bool
-	told      map[line]bool // the same of routers
-	warned    map[line]bool
-	conflicts map[conflict]check.Problem
-	excluded  string // what keeps this node from announcing, as users know
-	broken    bool   // kube-proxy delivers nothing, as users know
+	asked     asked
+	reported  news[line, struct{}]
+	told      news[line, struct{}] // the same of routers
+	warned    news[line, struct{}]
+	conflicts news[conflict, check.Problem]
+	stories   map[string]*story // of the sessions, by peer
+	wake      *time.Timer       // for the next event about one
+	excluded  string            // what keeps this node from announcing, as users know
+	broken    bool              // kube-proxy delivers nothing, as users know
 
 	mu    sync.Mutex
 	busy  time.Time // since when a round has been running; zero: none
@@ -163,9 +166,11 @@ const hung = 30 * time.Second
 // New returns a Node that does nothing yet.
 func New(o Options) *Node {
 	n := &Node{
-		Options: o, inputs: newInputs(o.Class, o.Name, o.Pod, o.Address), reported: map[line]bool{},
+		Options: o, inputs: newInputs(o.Class, o.Name, o.Pod, o.Address),
 		ready: errors.New("the configuration has not been read from the API server yet"),
 	}
+	n.wake = time.AfterFunc(time.Hour, n.inputs.signal)
+	n.wake.Stop()
 	n.secrets = newSecrets(o.Live, o.Namespace, n.inputs.changeConfig)
 	n.teller, n.statuses, n.checks = newTeller(n), newStatuses(n, serviceL2Status), newChecks(n)
 	n.bgpStatuses, n.sessionStates = newStatuses(n, serviceBGPStatus), newStatuses(n, bgpSessionState)

@@ -22,7 +22,7 @@ const (
 
 const protocolLayer2 = "layer2"
 
-// line is something reported about an address of a Service; while it holds it is not reported again.
+// line is something reported about an address of a Service.
 type line struct {
 	service string
 	address netip.Addr
@@ -39,7 +39,7 @@ func (n *Node) report(d announce.Desired, running []l2.Entry, sibling bool) {
 	for _, e := range running {
 		answered[e.Address] = true
 	}
-	now, statuses := map[line]bool{}, l2Statuses{}
+	statuses := l2Statuses{}
 	for _, w := range d.Why {
 		l := line{w.Service, w.Address, w.Reason}
 		switch {
@@ -48,21 +48,19 @@ func (n *Node) report(d announce.Desired, running []l2.Entry, sibling bool) {
 		case w.Reason != announce.Announced && w.Reason != announce.NoInterface:
 			continue
 		}
-		now[l] = true
 		if l.reason == announce.Announced {
 			statuses.add(n.Name, w)
 		}
-		if !n.reported[l] {
+		if n.reported.note(l, struct{}{}) {
 			n.begin(l, w, sibling)
 		}
 	}
-	for l := range n.reported {
-		if !now[l] && l.reason == announce.Announced {
+	for l := range n.reported.end() {
+		if l.reason == announce.Announced {
 			n.Metrics.announced.DeleteLabelValues(l.service, protocolLayer2, n.Name, l.address.String())
 			n.Log.Info("announces no more", obs.KeyService, l.service, obs.KeyAddress, l.address.String())
 		}
 	}
-	n.reported = now
 	n.problems(d, statuses, sibling)
 	if joined := len(d.Why) == 0 || d.Why[0].Reason != announce.NotJoined; joined && n.config != nil {
 		n.statuses.set(statuses)

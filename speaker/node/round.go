@@ -44,7 +44,7 @@ func (n *Node) round(ctx context.Context) error {
 	if len(unclaimed) > 0 {
 		n.Log.Warn("addresses that are another node's now have not been claimed by it", "addresses", len(unclaimed), "first", unclaimed[0].Address)
 	}
-	syncErr := n.sync(network.Interfaces, append(desired.Entries(), yields...), asked(desired.Checks)...)
+	syncErr := n.sync(network.Interfaces, append(desired.Entries(), yields...), n.asked.of(desired.Checks)...)
 	if view.Healed != n.healed {
 		n.healed = view.Healed
 		n.ARP.Reclaim()
@@ -53,7 +53,7 @@ func (n *Node) round(ctx context.Context) error {
 	n.checks.set(desired, view, network)
 	n.report(desired, n.running, view.Sibling)
 	n.warn(desired, view)
-	n.routers(desired.BGP, view.Sibling)
+	n.routers(ctx, desired.BGP, view.Sibling)
 	n.parting.follow(desired.BGP)
 
 	n.setReady(readiness(view.Joined, len(network.Interfaces), len(open), listenErr, configErr))
@@ -87,18 +87,32 @@ func macs(network iface.State) (out [][6]byte) {
 	return out
 }
 
-// asked are the interfaces on which IPv6 addresses are checked.
-func asked(checks []announce.Check) (names []string) {
+// asked are the interfaces on which IPv6 addresses are checked, looked for where the checks are other ones.
+type asked struct {
+	checks []announce.Check
+	names  []string
+}
+
+func (a *asked) of(checks []announce.Check) []string {
+	if sameSlice(a.checks, checks) {
+		return a.names
+	}
+	a.checks, a.names = checks, nil
 	for _, x := range checks {
 		if x.Address.Is6() {
 			for _, name := range x.Interfaces {
-				if !slices.Contains(names, name) {
-					names = append(names, name)
+				if !slices.Contains(a.names, name) {
+					a.names = append(a.names, name)
 				}
 			}
 		}
 	}
-	return names
+	return a.names
+}
+
+// sameSlice reports whether two slices, of which no element is ever changed, are one.
+func sameSlice[T any](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 func delivery(v members.View, node string) announce.Delivery {

@@ -27,14 +27,11 @@ func (n *Node) warn(d announce.Desired, view members.View) {
 		n.excluded = d.Excluded
 		n.warnOfNode(view.Sibling)
 	}
-	now := map[line]bool{}
 	for _, w := range d.Why {
 		if w.Reason != announce.NoNode {
 			continue
 		}
-		l := line{w.Service, w.Address, w.Reason}
-		now[l] = true
-		if n.warned[l] || view.Sibling {
+		if begins := n.warned.note(line{w.Service, w.Address, w.Reason}, struct{}{}); !begins || view.Sibling {
 			continue
 		}
 		n.Log.Info("announcement", obs.KeyService, w.Service, obs.KeyAddress, w.Address.String(), obs.KeyReason, string(w.Reason))
@@ -42,7 +39,7 @@ func (n *Node) warn(d announce.Desired, view members.View) {
 			n.Recorder.Event(ref, corev1.EventTypeWarning, eventAnnounceFailed, w.Message)
 		}
 	}
-	n.warned = now
+	n.warned.end()
 }
 
 // warnOfNode tells of a change of what keeps this node from announcing.

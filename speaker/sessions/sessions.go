@@ -5,6 +5,7 @@ package sessions
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 
@@ -30,6 +31,8 @@ type BFD struct {
 // Observed is what became of a peer.
 type Observed struct {
 	bgp.Observed
+	// Planned are the paths that the peer is to be told of; Paths are those that have got as far as its session.
+	Planned []bgp.Path
 	// BFD is nil where none is wanted.
 	BFD *udp.Status
 }
@@ -60,7 +63,8 @@ type Sessions struct {
 	over    sync.WaitGroup
 
 	mu        sync.Mutex
-	keys      map[string]udp.Key // of the peers' BFD sessions, by name
+	planned   map[string][]bgp.Path // by peer
+	keys      map[string]udp.Key    // of the peers' BFD sessions, by name
 	synced    []udp.Session
 	complaint string
 }
@@ -82,8 +86,10 @@ func (s *Sessions) Sync(peers []Peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.keys)
+	s.planned = make(map[string][]bgp.Path, len(peers))
 	var watched []udp.Session
 	for _, p := range peers {
+		s.planned[p.Name] = p.Paths
 		if p.BFD == nil {
 			continue
 		}
@@ -110,10 +116,7 @@ func (s *Sessions) Sync(peers []Peer) {
 func (s *Sessions) Observed() []Observed {
 	var paths []udp.Status
 	s.mu.Lock()
-	keys := make(map[string]udp.Key, len(s.keys))
-	for name, k := range s.keys {
-		keys[name] = k
-	}
+	keys, planned := maps.Clone(s.keys), s.planned
 	s.mu.Unlock()
 	if len(keys) > 0 {
 		paths = s.watch.Status()
@@ -121,7 +124,7 @@ func (s *Sessions) Observed() []Observed {
 	all := s.engine.Observed()
 	out := make([]Observed, len(all))
 	for i, o := range all {
-		out[i].Observed = o
+		out[i].Observed, out[i].Planned = o, planned[o.Name]
 		k, ok := keys[o.Name]
 		if !ok {
 			continue
