@@ -38,6 +38,10 @@ func compareUsers(a, b user) int {
 	return cmp.Or(cmp.Compare(a.service, b.service), cmp.Compare(a.route.Name, b.route.Name), cmp.Compare(a.route.order, b.route.order))
 }
 
+func newRouter(b *basis) router {
+	return router{basis: b, peers: b.peers(), pools: map[*config.Pool][]*route{}, claims: map[string][]claim{}, users: map[netip.Prefix][]user{}}
+}
+
 // plan decides, with the Services as they are and those that have changed.
 func (r *router) plan(c *Cluster, services map[string]*Service, changed []Service) BGP {
 	b := newBasis(c)
@@ -60,7 +64,7 @@ func (r *router) plan(c *Cluster, services map[string]*Service, changed []Servic
 			return r.out
 		}
 	} else {
-		*r = router{basis: &b, peers: b.peers(), pools: map[*config.Pool][]*route{}, claims: map[string][]claim{}, users: map[netip.Prefix][]user{}}
+		*r = newRouter(&b)
 		for name, s := range services {
 			r.why = append(r.why, r.settle(name, s, touched)...)
 		}

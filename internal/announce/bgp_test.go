@@ -379,3 +379,34 @@ func TestRoutesThatAreKeptUpToDate(t *testing.T) {
 		}
 	}
 }
+
+// What is said of all nodes is what each of them plans.
+func TestRoutesByNode(t *testing.T) {
+	for name, edit := range map[string]func(*Cluster, *Service){
+		"both nodes tell":             func(*Cluster, *Service) {},
+		"one is excluded":             func(c *Cluster, _ *Service) { c.Nodes[1].NetworkUnavailable = true },
+		"one has no speaker":          func(c *Cluster, _ *Service) { c.Members = c.Members[:1] },
+		"one has no endpoint":         func(_ *Cluster, s *Service) { s.Local, s.Endpoints4.Nodes = true, []string{"node-2"} },
+		"one has no peer":             func(c *Cluster, _ *Service) { c.Config.Peers[0].NodeSelectors = selector("rack=2") },
+		"an advertisement is for one": func(c *Cluster, _ *Service) { c.Config.Pools[0].BGP[0].NodeSelectors = selector("rack=2") },
+		"two contradict each other there": func(c *Cluster, _ *Service) {
+			c.Config.Pools[0].BGP = append(c.Config.Pools[0].BGP, exact("b", func(a *config.BGPAdvertisement) { a.LocalPref, a.NodeSelectors = 7, selector("rack=1") }))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, s := routed([]config.BGPAdvertisement{exact("all")}), web("shop/a", "203.0.113.1,2001:db8:1::1")
+			c.Members = []Member{{Node: "node-1"}, {Node: "node-2"}}
+			edit(&c, &s)
+			var want []NodeRoutes
+			for _, m := range c.Members {
+				c.Node = m.Node
+				for _, w := range Plan(Snapshot{Cluster: c, Services: []Service{s}}).BGP.Why {
+					want = append(want, NodeRoutes{m.Node, w})
+				}
+			}
+			if d := cmp.Diff(want, RoutesByNode(c, s), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
