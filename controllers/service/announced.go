@@ -20,8 +20,8 @@ import (
 const ConditionAddressConflict = "metallb.io/AddressConflict"
 
 // ConditionAnnounced of a Service is True while each of its addresses is announced by a node: that node's speaker says so in
-// a ServiceL2Status. It is False where something keeps it from that; the reasons are those of package announce and the ones
-// below. It is Unknown where BGP may announce it. There is none while nothing is known.
+// a ServiceL2Status or a ServiceBGPStatus. It is False where something keeps it from that; the reasons are those of package
+// announce and the ones here and in routed.go. There is none while nothing is known.
 const ConditionAnnounced = "metallb.io/Announced"
 
 // Reasons of ConditionAnnounced besides those of package announce.
@@ -33,9 +33,7 @@ const (
 	// NoSpeaker: there is no speaker at all.
 	NoSpeaker announce.Reason = "NoSpeaker"
 	// NoPeer: the pool is announced by BGP only, and there is no router to tell.
-	NoPeer announce.Reason = "NoPeer"
-	// BGPNotReported: the pool is announced by BGP, of which nothing is reported yet.
-	BGPNotReported announce.Reason = "BGPNotReported"
+	NoPeer = announce.NoPeer
 )
 
 // claim is what a node's speaker says of an address.
@@ -82,24 +80,24 @@ func claims(statuses []v1beta1.ServiceL2Status) map[netip.Addr]claim {
 	return out
 }
 
-// lack is why an address is not announced, or not known to be.
+// lack is why an address is not announced.
 type lack struct {
-	status  metav1.ConditionStatus
 	reason  announce.Reason
 	message string
 }
 
-// lackOf puts what a plan says of an address in the words of the condition.
-func lackOf(w announce.Why, svc *announce.Service, cfg *config.Config) lack {
-	out := lack{metav1.ConditionFalse, w.Reason, sentence(w.Message)}
+// lackOf puts what a plan says of an address in the words of the condition. Where BGP should announce it, what is known of
+// routers counts; without, it is not known why nobody does.
+func lackOf(w announce.Why, svc *announce.Service, cfg *config.Config, by *routers) (l lack, known bool) {
+	out := lack{w.Reason, sentence(w.Message)}
 	if w.Reason == announce.OtherNode {
 		out.reason = NotReported
 		out.message = fmt.Sprintf("No node says that it announces %s, though node %s could: see the events of this Service, which tell of missing network interfaces, and the logs of the speakers.", w.Address, w.Owner)
 	}
 	switch out.reason {
-	case announce.NoAdvertisement, announce.NoNode, NotReported:
+	case announce.NoAdvertisement, announce.NoNode, announce.NoInterface, NotReported:
 	default:
-		return out // no protocol helps
+		return out, true // no protocol helps
 	}
 	pool, ok := cfg.PoolFor(w.Address, svc.Pool)
 	switch {
@@ -107,14 +105,15 @@ func lackOf(w announce.Why, svc *announce.Service, cfg *config.Config) lack {
 	case len(cfg.Peers) == 0 && out.reason == announce.NoAdvertisement:
 		out.reason = NoPeer
 		out.message = fmt.Sprintf("Pool %s is announced by BGP only and there is no BGPPeer, so no router is told of %s: create a BGPPeer for each router.", pool.Name, w.Address)
+	case len(cfg.Peers) > 0 && by == nil:
+		return out, false
 	case len(cfg.Peers) > 0:
-		text := fmt.Sprintf("Pool %s is announced by BGP; whether routers are told of %s is not reported yet.", pool.Name, w.Address)
-		if out.reason != announce.NoAdvertisement {
-			text += " On the LAN nobody answers: " + out.message
+		onLAN := out
+		if out = by.lack(w.Address); onLAN.reason != announce.NoAdvertisement {
+			out.message += " On the LAN nobody answers: " + onLAN.message
 		}
-		out = lack{metav1.ConditionUnknown, BGPNotReported, text}
 	}
-	return out
+	return out, true
 }
 
 // selected says whether one of the selectors matches, or there is none.
@@ -127,21 +126,23 @@ func sentence(text string) string {
 	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
-// configured says of the addresses that cannot be announced by L2, whatever nodes and endpoints there are, why not.
+// configured says of the addresses that cannot be announced, whatever nodes and endpoints there are, why not.
 func configured(svc announce.Service, cfg *config.Config) map[netip.Addr]lack {
 	out := map[netip.Addr]lack{}
 	s := announce.Snapshot{Services: []announce.Service{svc}}
 	s.Config, s.Joined = cfg, true
 	for _, w := range announce.Plan(s).Why {
 		if w.Reason == announce.NoPool || w.Reason == announce.NoAdvertisement {
-			out[w.Address] = lackOf(w, &svc, cfg)
+			if l, known := lackOf(w, &svc, cfg, nil); known {
+				out[w.Address] = l
+			}
 		}
 	}
 	return out
 }
 
 // announced is the condition of a Service with these addresses; nil while it is not known of each whether it is announced.
-func announced(addresses []netip.Addr, by map[netip.Addr]claim, lacks map[netip.Addr]lack) *metav1.Condition {
+func announced(addresses []netip.Addr, by map[netip.Addr]claim, told []telling, lacks map[netip.Addr]lack) *metav1.Condition {
 	out := &metav1.Condition{Type: ConditionAnnounced, Status: metav1.ConditionTrue, Reason: string(announce.Announced)}
 	var texts []string
 	for _, a := range addresses {
@@ -156,6 +157,9 @@ func announced(addresses []netip.Addr, by map[netip.Addr]claim, lacks map[netip.
 			}
 			continue
 		}
+		if routed(told, a) {
+			continue
+		}
 		l, ok := lacks[a]
 		if !ok {
 			return nil
@@ -163,11 +167,11 @@ func announced(addresses []netip.Addr, by map[netip.Addr]claim, lacks map[netip.
 		if !slices.Contains(texts, l.message) {
 			texts = append(texts, l.message)
 		}
-		if out.Status == metav1.ConditionTrue || out.Status == metav1.ConditionUnknown && l.status == metav1.ConditionFalse {
-			out.Status, out.Reason = l.status, string(l.reason)
+		if out.Status == metav1.ConditionTrue {
+			out.Status, out.Reason = metav1.ConditionFalse, string(l.reason)
 		}
 	}
-	out.Message = strings.Join(texts, " ")
+	out.Message = strings.Join(append(texts, routing(addresses, told)...), " ")
 	return out
 }
 

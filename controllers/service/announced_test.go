@@ -55,8 +55,7 @@ func brief(c *metav1.Condition) string {
 
 func TestTheConditionSaysWhoAnnounces(t *testing.T) {
 	one, two := addrs("192.0.2.1"), addrs("192.0.2.1", "2001:db8::1")
-	no := lack{metav1.ConditionFalse, announce.NoEndpoints, "No endpoint."}
-	perhaps := lack{metav1.ConditionUnknown, BGPNotReported, "Perhaps by BGP."}
+	no := lack{announce.NoEndpoints, "No endpoint."}
 	for name, tt := range map[string]struct {
 		addresses []netip.Addr
 		statuses  []v1beta1.ServiceL2Status
@@ -83,18 +82,15 @@ func TestTheConditionSaysWhoAnnounces(t *testing.T) {
 		"one of two, and of the other nothing is known": {two, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1")}, nil, "none"},
 		"one of two": {two, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1")}, map[netip.Addr]lack{two[1]: no},
 			"False NoEndpoints: Node n1 answers for 192.0.2.1 on all its network interfaces. No endpoint."},
-		"one of two, the other perhaps": {two, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1")}, map[netip.Addr]lack{two[1]: perhaps},
-			"Unknown BGPNotReported: Node n1 answers for 192.0.2.1 on all its network interfaces. Perhaps by BGP."},
 		"a node that is not heard": {one, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1!NotAnswered")}, nil,
 			"False NotAnswered: Something about 192.0.2.1."},
 		"of two addresses one is not heard": {two, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1!NotAnswered 2001:db8::1")}, nil,
 			"False NotAnswered: Something about 192.0.2.1. Node n1 answers for 2001:db8::1 on all its network interfaces."},
 		"one that somebody else has too is announced": {one, []v1beta1.ServiceL2Status{l2Status("n1", 1, "192.0.2.1!ForeignHolder")}, nil,
 			"True Announced: Node n1 answers for 192.0.2.1 on all its network interfaces."},
-		"one perhaps, the other not": {two, nil, map[netip.Addr]lack{two[0]: perhaps, two[1]: no}, "False NoEndpoints: Perhaps by BGP. No endpoint."},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := brief(announced(tt.addresses, claims(tt.statuses), tt.lacks)); got != tt.want {
+			if got := brief(announced(tt.addresses, claims(tt.statuses), nil, tt.lacks)); got != tt.want {
 				t.Errorf("\n got %s\nwant %s", got, tt.want)
 			}
 		})
@@ -148,17 +144,15 @@ func TestWhatKeepsAnAddressFromBeingAnnounced(t *testing.T) {
 			want: "False NoAdvertisement: No L2Advertisement is for the pool of 192.0.2.1 and this Service: create one, or check its ipAddressPools and serviceSelectors."},
 		"an advertisement for other Services": {l2: []v1beta1.L2Advertisement{{ObjectMeta: m("l2"), Spec: v1beta1.L2AdvertisementSpec{ServiceSelectors: mail}}},
 			want: "False NoAdvertisement: No L2Advertisement is for the pool of 192.0.2.1 and this Service: create one, or check its ipAddressPools and serviceSelectors."},
-		"BGP only": {bgp: []v1beta1.BGPAdvertisement{bgp}, peers: []v1beta2.BGPPeer{peer},
-			want: "Unknown BGPNotReported: Pool p is announced by BGP; whether routers are told of 192.0.2.1 is not reported yet."},
-		"BGP only, for this Service": {bgp: []v1beta1.BGPAdvertisement{{ObjectMeta: m("bgp"), Spec: v1beta1.BGPAdvertisementSpec{ServiceSelectors: web}}}, peers: []v1beta2.BGPPeer{peer},
-			want: "Unknown BGPNotReported: Pool p is announced by BGP; whether routers are told of 192.0.2.1 is not reported yet."},
+		"BGP only":                   {bgp: []v1beta1.BGPAdvertisement{bgp}, peers: []v1beta2.BGPPeer{peer}},
+		"BGP only, for this Service": {bgp: []v1beta1.BGPAdvertisement{{ObjectMeta: m("bgp"), Spec: v1beta1.BGPAdvertisementSpec{ServiceSelectors: web}}}, peers: []v1beta2.BGPPeer{peer}},
 		"BGP only, for other Services": {bgp: []v1beta1.BGPAdvertisement{{ObjectMeta: m("bgp"), Spec: v1beta1.BGPAdvertisementSpec{ServiceSelectors: mail}}}, peers: []v1beta2.BGPPeer{peer},
 			want: "False NoAdvertisement: No L2Advertisement is for the pool of 192.0.2.1 and this Service: create one, or check its ipAddressPools and serviceSelectors."},
 		"BGP only and no router": {bgp: []v1beta1.BGPAdvertisement{bgp},
 			want: "False NoPeer: Pool p is announced by BGP only and there is no BGPPeer, so no router is told of 192.0.2.1: create a BGPPeer for each router."},
 		"no node, and no BGP": {l2: []v1beta1.L2Advertisement{l2}, why: announce.NoNode, want: "False NoNode: The plan's words."},
 		"no node, and BGP": {l2: []v1beta1.L2Advertisement{l2}, bgp: []v1beta1.BGPAdvertisement{bgp}, peers: []v1beta2.BGPPeer{peer}, why: announce.NoNode,
-			want: "Unknown BGPNotReported: Pool p is announced by BGP; whether routers are told of 192.0.2.1 is not reported yet. On the LAN nobody answers: The plan's words."},
+			want: "False NoNodeTells: No node with a speaker is selected by a BGPAdvertisement for 192.0.2.1: check its nodeSelectors. On the LAN nobody answers: The plan's words."},
 		"no endpoint, and BGP": {l2: []v1beta1.L2Advertisement{l2}, bgp: []v1beta1.BGPAdvertisement{bgp}, peers: []v1beta2.BGPPeer{peer}, why: announce.NoEndpoints,
 			want: "False NoEndpoints: The plan's words."},
 		"a node that does not say so": {l2: []v1beta1.L2Advertisement{l2}, why: announce.OtherNode,
@@ -177,13 +171,13 @@ func TestWhatKeepsAnAddressFromBeingAnnounced(t *testing.T) {
 					t.Fatalf("the configuration alone says %+v", lacks)
 				}
 				w := announce.Why{Address: svc.Addresses[0], Owner: "n1", Reason: tt.why, Message: "the plan's words"}
-				lacks[w.Address] = lackOf(w, &svc, cfg)
+				lacks[w.Address], _ = lackOf(w, &svc, cfg, &routers{config: cfg})
 			}
 			want := tt.want
 			if want == "" {
 				want = "none"
 			}
-			if d := cmp.Diff(want, brief(announced(svc.Addresses, nil, lacks))); d != "" {
+			if d := cmp.Diff(want, brief(announced(svc.Addresses, nil, nil, lacks))); d != "" {
 				t.Error(d)
 			}
 		})
@@ -211,8 +205,8 @@ func TestWhatDeadNodesLeave(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, s := range leftovers(tt.statuses, tt.nodes) {
-				got = append(got, s.Name)
+			for _, s := range leftovers(l2Reports(tt.statuses), tt.nodes) {
+				got = append(got, s.GetName())
 			}
 			if text := strings.Join(got, " "); text != tt.want {
 				t.Errorf("got %q, want %q", text, tt.want)
@@ -232,7 +226,7 @@ func TestEveryReasonIsInTheDocumentation(t *testing.T) {
 	}
 	for _, reason := range []announce.Reason{
 		announce.Announced, announce.NoPool, announce.HeldByNode, announce.NoAdvertisement, announce.NoEndpoints, announce.NoNode, announce.NoInterface,
-		NotReported, NoSpeaker, NoPeer, BGPNotReported,
+		announce.Conflict, NotReported, NotAnswered, NoSpeaker, NoPeer, SessionDown, FamilyNotCarried, NoNodeTells,
 	} {
 		if !strings.Contains(string(text), "`"+string(reason)+"`") {
 			t.Errorf("%s is not explained", reason)

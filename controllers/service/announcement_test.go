@@ -181,7 +181,7 @@ func TestWhatTheConfigurationSaysIsWrittenWithTheAddress(t *testing.T) {
 	w.make(&v1beta1.BGPAdvertisement{ObjectMeta: m})
 	w.expectAnnounced("web", "False NoPeer")
 	w.peer("router", "198.51.100.1")
-	w.expectAnnounced("web", "Unknown BGPNotReported: Pool p is announced by BGP; whether routers are told of 192.0.2.0 is not reported yet.")
+	w.expectAnnounced("web", "False NoSpeaker")
 }
 
 func TestWhyNobodyAnnounces(t *testing.T) {

@@ -31,9 +31,9 @@ type decision struct {
 	ingress []corev1.LoadBalancerIngress
 	// pool that the addresses are from, written as an annotation; empty: none.
 	pool string
-	// condition ConditionAddressAllocated, announced, ConditionAnnounced, and conflict, ConditionAddressConflict, are nil where
-	// there should be none.
-	condition, announced, conflict *metav1.Condition
+	// condition ConditionAddressAllocated, announced, ConditionAnnounced, conflict, ConditionAddressConflict, and contradiction,
+	// ConditionAdvertisementConflict, are nil where there should be none.
+	condition, announced, conflict, contradiction *metav1.Condition
 	// lost says in words why an address that is gone is gone.
 	lost string
 	// untouched is a Service that has nothing to do with us.
@@ -184,6 +184,7 @@ func (d decision) conditions(svc *corev1.Service) (out []metav1.Condition, diffe
 	set(ConditionAddressAllocated, d.condition)
 	set(ConditionAnnounced, d.announced)
 	set(ConditionAddressConflict, d.conflict)
+	set(ConditionAdvertisementConflict, d.contradiction)
 	return out, differ
 }
 
@@ -249,7 +250,7 @@ func (d decision) events(svc *corev1.Service) []event {
 // tell of it themselves. In the moment in which an address is given there is none either: its advertisement may be on its way.
 func tellsOf(before, now *metav1.Condition) bool {
 	switch announce.Reason(now.Reason) {
-	case announce.NoNode, announce.NoInterface, NotReported:
+	case announce.NoNode, announce.NoInterface, announce.Conflict, NotReported:
 		return false
 	}
 	return now.Status == metav1.ConditionFalse && (before == nil || before.Status != now.Status || before.Reason != now.Reason)

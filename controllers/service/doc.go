@@ -6,6 +6,6 @@
 // one status write at most, none where nothing changes. Truth is in the Services: after a restart their addresses are
 // adopted before any is given.
 //
-// Whether an address is announced is what the speakers say in ServiceL2Statuses. Where none says so, a third loop, which asks
+// Whether an address is announced is what the speakers say in ServiceL2Statuses and ServiceBGPStatuses. Where none says so, a third loop, which asks
 // the API server and so is nobody's to wait for, finds out why: as the speakers would, by package announce.
 package service

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -17,7 +18,7 @@ import (
 // sweepEvery is the pause between two looks for what dead nodes have left. Tests make it short.
 var sweepEvery = 5 * time.Second
 
-// sweep removes, until the context ends, ServiceL2Statuses that nobody else would for long: Kubernetes removes them with the
+// sweep removes, until the context ends, ServiceL2Statuses and ServiceBGPStatuses that nobody else would for long: Kubernetes removes them with the
 // speaker's pod, and keeps that for as long as there is a Node of that name, also one whose plug was pulled.
 func (r *Reconciler) sweep(ctx context.Context) error {
 	log := ctrl.LoggerFrom(ctx).WithName("leftovers")
@@ -25,9 +26,9 @@ func (r *Reconciler) sweep(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if n, err := r.removeLeftovers(ctx); err != nil && ctx.Err() == nil {
-			log.Error(err, "removing ServiceL2Statuses of nodes that are dead")
+			log.Error(err, "removing what nodes that are dead have reported")
 		} else if n > 0 {
-			log.Info("ServiceL2Statuses of dead nodes are removed", "number", n)
+			log.Info("what dead nodes have reported is removed", "number", n)
 		}
 		select {
 		case <-tick.C:
@@ -42,17 +43,20 @@ func (r *Reconciler) removeLeftovers(ctx context.Context) (removed int, err erro
 	if err := r.Client.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("listing Nodes: %w", err)
 	}
-	var statuses v1beta1.ServiceL2StatusList
-	if err := r.Client.List(ctx, &statuses, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return 0, fmt.Errorf("listing ServiceL2Statuses: %w", err)
+	var onLAN v1beta1.ServiceL2StatusList
+	var byBGP v1beta1.ServiceBGPStatusList
+	for _, list := range []client.ObjectList{&onLAN, &byBGP} {
+		if err := r.Client.List(ctx, list, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return 0, fmt.Errorf("listing %T: %w", list, err)
+		}
 	}
 	known := make(map[string]bool, len(nodes.Items))
 	for i := range nodes.Items {
 		known[nodes.Items[i].Name] = heard(&nodes.Items[i])
 	}
 	gone := map[string]bool{}
-	for _, s := range leftovers(statuses.Items, known) {
-		node := s.Status.Node
+	for _, s := range slices.Concat(leftovers(l2Reports(onLAN.Items), known), leftovers(bgpReports(byBGP.Items), known)) {
+		node := s.node
 		if _, ok := known[node]; !ok { // one that has just come may not be in the cache yet
 			if _, asked := gone[node]; !asked {
 				err := r.Live.Get(ctx, client.ObjectKey{Name: node}, &corev1.Node{})
@@ -65,9 +69,10 @@ func (r *Reconciler) removeLeftovers(ctx context.Context) (removed int, err erro
 				continue
 			}
 		}
-		if err := r.Client.Delete(ctx, s, client.Preconditions{UID: &s.UID}); client.IgnoreNotFound(err) != nil {
+		uid := s.GetUID()
+		if err := r.Client.Delete(ctx, s.Object, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
 			kubernetes.UpdateErrors.Inc()
-			return removed, fmt.Errorf("deleting ServiceL2Status %s: %w", s.Name, err)
+			return removed, fmt.Errorf("deleting %T %s: %w", s.Object, s.GetName(), err)
 		}
 		kubernetes.Updates.Inc()
 		removed++
@@ -75,28 +80,56 @@ func (r *Reconciler) removeLeftovers(ctx context.Context) (removed int, err erro
 	return removed, nil
 }
 
-// leftovers are the statuses of nodes that are gone, and of those that are not heard of where a node that is announces the
-// same: a node that has only lost the API server may announce on. The nodes are by name, and whether they are heard of.
-func leftovers(statuses []v1beta1.ServiceL2Status, nodes map[string]bool) []*v1beta1.ServiceL2Status {
-	type announcement struct{ namespace, service, address string }
-	announced := map[announcement]bool{}
-	var dead []*v1beta1.ServiceL2Status
+// report is what a node says that it announces of a Service: addresses, or prefixes.
+type report struct {
+	client.Object
+	node string
+	says []string
+}
+
+func l2Reports(statuses []v1beta1.ServiceL2Status) []report {
+	out := make([]report, len(statuses))
 	for i := range statuses {
 		s := &statuses[i]
+		out[i] = report{s, s.Status.Node, s.Status.Addresses}
+	}
+	return out
+}
+
+func bgpReports(statuses []v1beta1.ServiceBGPStatus) []report {
+	out := make([]report, len(statuses))
+	for i := range statuses {
+		s := &statuses[i]
+		out[i] = report{Object: s, node: s.Status.Node}
+		for _, r := range s.Status.Routes {
+			out[i].says = append(out[i].says, r.Prefix)
+		}
+	}
+	return out
+}
+
+// leftovers are the reports of nodes that are gone, and of those that are not heard of where a node that is announces the
+// same: a node that has only lost the API server may announce on. The nodes are by name, and whether they are heard of.
+func leftovers(reports []report, nodes map[string]bool) []report {
+	type announcement struct {
+		service types.NamespacedName
+		what    string
+	}
+	announced := map[announcement]bool{}
+	var dead []report
+	for _, s := range reports {
 		switch {
-		case s.Status.Node == "": // not written yet
-		case nodes[s.Status.Node]:
-			for _, a := range s.Status.Addresses {
-				announced[announcement{s.Status.ServiceNamespace, s.Status.ServiceName, a}] = true
+		case s.node == "": // not written yet
+		case nodes[s.node]:
+			for _, what := range s.says {
+				announced[announcement{about(s.Object), what}] = true
 			}
 		default:
 			dead = append(dead, s)
 		}
 	}
-	return slices.DeleteFunc(dead, func(s *v1beta1.ServiceL2Status) bool {
-		_, there := nodes[s.Status.Node]
-		return there && slices.ContainsFunc(s.Status.Addresses, func(a string) bool {
-			return !announced[announcement{s.Status.ServiceNamespace, s.Status.ServiceName, a}]
-		})
+	return slices.DeleteFunc(dead, func(s report) bool {
+		_, there := nodes[s.node]
+		return there && slices.ContainsFunc(s.says, func(what string) bool { return !announced[announcement{about(s.Object), what}] })
 	})
 }

@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -26,8 +25,9 @@ import (
 	"metallb.io/operator/internal/lbservice"
 )
 
-// byService is the index of ServiceL2Statuses by the Service that they are about.
-const byService = "service"
+// byService is the index of ServiceL2Statuses and ServiceBGPStatuses by the Service that they are about, bySession that of
+// BGPSessionStates by node and BGPPeer.
+const byService, bySession = "service", "session"
 
 // grace is how long a Service may be without a node that says it announces it before the reason is looked for: addresses move
 // faster. Tests make it short.
@@ -36,27 +36,37 @@ var grace = 5 * time.Second
 // lookAgain is after how long the reason is looked for again, though nothing is known to have changed. Tests make it short.
 var lookAgain = 5 * time.Minute
 
+// listen is how long news of sessions are gathered before those that no router is told of are looked at again. Tests make it
+// short.
+var listen = 10 * time.Second
+
 // judge adds to a decision whether what the Service has is announced, as far as that is known. Where it is not, what the
-// condition says of the same addresses stays, and a look at the reason is asked for.
-func (r *Reconciler) judge(ctx context.Context, svc *corev1.Service, d *decision) error {
+// condition says of the same addresses stays, and a look at the reason is asked for. It returns when to judge again, zero: not
+// before something changes.
+func (r *Reconciler) judge(ctx context.Context, svc *corev1.Service, d *decision) (time.Duration, error) {
 	wanted := lbservice.Service(svc)
 	wanted.Addresses, wanted.Pool = lbservice.AddressesOf(d.ingress), d.pool
 	if d.pool == "" || len(wanted.Addresses) == 0 {
 		r.forget(keyOf(svc))
-		return nil
+		return 0, nil
 	}
-	by, err := r.claimed(ctx, svc)
+	by, statuses, err := r.claimed(ctx, svc)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	d.conflict = conflict(wanted.Addresses, by)
+	told := tellings(statuses)
+	d.conflict, d.contradiction = conflict(wanted.Addresses, by), contradiction(wanted.Addresses, statuses)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := keyOf(svc)
-	if d.announced = announced(wanted.Addresses, by, nil); d.announced != nil {
+	if d.announced = announced(wanted.Addresses, by, told, nil); d.announced != nil {
 		delete(r.silent, key)
-		return nil
+		if len(told) == 0 {
+			return 0, nil
+		}
+		return r.calm(svc, d, time.Now()), nil
 	}
+	delete(r.calmed, key)
 	lacks := configured(wanted, r.config)
 	found := r.silent[key]
 	for a, l := range found {
@@ -65,8 +75,8 @@ func (r *Reconciler) judge(ctx context.Context, svc *corev1.Service, d *decision
 		}
 	}
 	r.silent[key] = found
-	if d.announced = announced(wanted.Addresses, by, lacks); d.announced != nil {
-		return nil
+	if d.announced = announced(wanted.Addresses, by, told, lacks); d.announced != nil {
+		return 0, nil
 	}
 	is := findCondition(svc, ConditionAnnounced)
 	if sameEntries(svc.Status.LoadBalancer.Ingress, d.ingress) {
@@ -75,17 +85,42 @@ func (r *Reconciler) judge(ctx context.Context, svc *corev1.Service, d *decision
 	if r.look != nil && (is != nil || r.speakers()) {
 		r.look(key)
 	}
-	return nil
+	return 0, nil
 }
 
-// claimed says by whom each address of a Service is announced.
-func (r *Reconciler) claimed(ctx context.Context, svc *corev1.Service) (map[netip.Addr]claim, error) {
-	var statuses v1beta1.ServiceL2StatusList
-	err := r.Client.List(ctx, &statuses, client.InNamespace(r.Namespace), client.MatchingFields{byService: svc.Namespace + "/" + svc.Name}, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return nil, fmt.Errorf("listing ServiceL2Statuses: %w", err)
+// calm has the condition stay as it is for a while where it would only tell of other nodes: when a cluster starts, or its speakers
+// are updated, they come and go one after the other. It returns for how long still. The caller holds mu.
+func (r *Reconciler) calm(svc *corev1.Service, d *decision, now time.Time) time.Duration {
+	key, is := keyOf(svc), findCondition(svc, ConditionAnnounced)
+	if is == nil || sameCondition(is, d.announced) || is.Status != d.announced.Status || is.Reason != d.announced.Reason ||
+		!sameEntries(svc.Status.LoadBalancer.Ingress, d.ingress) {
+		delete(r.calmed, key)
+		return 0
 	}
-	return claims(statuses.Items), nil
+	since, calmed := r.calmed[key]
+	if !calmed {
+		since, r.calmed[key] = now, now
+	}
+	left := grace - now.Sub(since)
+	if left <= 0 {
+		delete(r.calmed, key)
+		return 0
+	}
+	d.announced = is
+	return left
+}
+
+// claimed says by whom each address of a Service is announced on the LAN, and what nodes say of BGP.
+func (r *Reconciler) claimed(ctx context.Context, svc *corev1.Service) (map[netip.Addr]claim, []v1beta1.ServiceBGPStatus, error) {
+	var onLAN v1beta1.ServiceL2StatusList
+	var byBGP v1beta1.ServiceBGPStatusList
+	for _, list := range []client.ObjectList{&onLAN, &byBGP} {
+		err := r.Client.List(ctx, list, client.InNamespace(r.Namespace), client.MatchingFields{byService: svc.Namespace + "/" + svc.Name}, client.UnsafeDisableDeepCopy)
+		if err != nil {
+			return nil, nil, fmt.Errorf("listing %T: %w", list, err)
+		}
+	}
+	return claims(onLAN.Items), byBGP.Items, nil
 }
 
 // speakers says whether there is any: each reports the networks of its node. The caller holds mu.
@@ -98,6 +133,7 @@ func (r *Reconciler) forget(key ipam.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.silent, key)
+	delete(r.calmed, key)
 }
 
 // reconsider has those that nobody announces judged anew. The caller holds mu.
@@ -108,6 +144,21 @@ func (r *Reconciler) reconsider() {
 		r.silent[key] = nil
 	}
 	r.enqueue(keys)
+}
+
+// reconsiderSessions has those looked at again of which routers should be told, what is known of them staying until then.
+func (r *Reconciler) reconsiderSessions(context.Context, ctrl.Request) (ctrl.Result, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, lacks := range r.silent {
+		for _, l := range lacks {
+			if r.look != nil && (l.reason == SessionDown || l.reason == FamilyNotCarried || l.reason == NotReported) {
+				r.look(key)
+				break
+			}
+		}
+	}
+	return ctrl.Result{}, nil
 }
 
 // takeLooks keeps the queue of the loop that looks for reasons. There is one look at a time: it asks the API server, and who
@@ -153,7 +204,7 @@ func (r *Reconciler) lacks(ctx context.Context, svc announce.Service, cfg *confi
 	out := map[netip.Addr]lack{}
 	if !speakers {
 		for _, a := range svc.Addresses {
-			out[a] = lack{metav1.ConditionFalse, NoSpeaker, fmt.Sprintf("No speaker runs on any node: see kubectl describe metallb -n %s, and the DaemonSet speaker.", r.Namespace)}
+			out[a] = lack{NoSpeaker, fmt.Sprintf("No speaker runs on any node: see kubectl describe metallb -n %s, and the DaemonSet speaker.", r.Namespace)}
 		}
 		return out, nil
 	}
@@ -165,10 +216,23 @@ func (r *Reconciler) lacks(ctx context.Context, svc announce.Service, cfg *confi
 		return nil, err
 	}
 	s.Config, s.Services = cfg, []announce.Service{svc}
+	by := &routers{nodes: announce.RoutesByNode(s.Cluster, svc), session: r.sessions(ctx), config: cfg}
 	for _, w := range announce.Plan(s).Why {
-		out[w.Address] = lackOf(w, &svc, cfg)
+		out[w.Address], _ = lackOf(w, &svc, cfg, by)
 	}
 	return out, nil
+}
+
+// sessions finds what the speaker of a node reports of its session with a BGPPeer.
+func (r *Reconciler) sessions(ctx context.Context) func(node, peer string) *v1beta1.BGPSessionStateStatus {
+	return func(node, peer string) *v1beta1.BGPSessionStateStatus {
+		var list v1beta1.BGPSessionStateList
+		err := r.Client.List(ctx, &list, client.InNamespace(r.Namespace), client.MatchingFields{bySession: node + "/" + peer}, client.UnsafeDisableDeepCopy)
+		if err != nil || len(list.Items) == 0 { // the cache fails only when it ends
+			return nil
+		}
+		return &list.Items[0].Status
+	}
 }
 
 // snapshot is the cluster as the speakers see it: the nodes, and those that have a speaker. It does not know their interfaces.
@@ -223,11 +287,22 @@ func (r *Reconciler) endpoints(ctx context.Context, service string) (four, six a
 	return four, six, nil
 }
 
-// serviceOf maps a ServiceL2Status to the Service that it is about; one whose status is not written yet is about none.
+// about is the Service that a ServiceL2Status or ServiceBGPStatus is about; one whose status is not written yet is about none.
+func about(o client.Object) (service types.NamespacedName) {
+	switch s := o.(type) {
+	case *v1beta1.ServiceL2Status:
+		return types.NamespacedName{Namespace: s.Status.ServiceNamespace, Name: s.Status.ServiceName}
+	case *v1beta1.ServiceBGPStatus:
+		return types.NamespacedName{Namespace: s.Status.ServiceNamespace, Name: s.Status.ServiceName}
+	}
+	return service
+}
+
+// serviceOf maps a status to the Service that it is about.
 func serviceOf(_ context.Context, o client.Object) []reconcile.Request {
-	status := &o.(*v1beta1.ServiceL2Status).Status
-	if status.ServiceName == "" {
+	service := about(o)
+	if service.Name == "" {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: status.ServiceNamespace, Name: status.ServiceName}}}
+	return []reconcile.Request{{NamespacedName: service}}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -61,6 +62,8 @@ type Reconciler struct {
 	waiting func() int
 	// silent are the Services with an address that nobody says to announce, with what is known about it; nil: nothing yet.
 	silent map[ipam.Key]map[netip.Addr]lack
+	// calmed are the Services of which the condition is about to be written, and since when it says something else.
+	calmed map[ipam.Key]time.Time
 }
 
 // Reconcile brings one Service's status in line with what it asks for.
@@ -80,10 +83,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, err
 	}
 	d := r.decide(svc, namespace)
-	if err := r.judge(ctx, svc, &d); err != nil {
+	again, err := r.judge(ctx, svc, &d)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, r.act(ctx, svc, d)
+	return ctrl.Result{RequeueAfter: again}, r.act(ctx, svc, d)
 }
 
 // decide says what the Service's status should be. Other Services for whom something changes by it are queued.
@@ -117,6 +121,7 @@ func (r *Reconciler) release(key ipam.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.silent, key)
+	delete(r.calmed, key)
 	r.enqueue(r.alloc.Release(key))
 }
 

@@ -45,6 +45,8 @@ func CacheOptions(namespace string) cache.Options {
 			&corev1.Node{}:                {Transform: transform},
 			&v1beta1.ConfigurationState{}: {Transform: transform, Namespaces: here},
 			&v1beta1.ServiceL2Status{}:    {Transform: transform, Namespaces: here},
+			&v1beta1.ServiceBGPStatus{}:   {Transform: transform, Namespaces: here},
+			&v1beta1.BGPSessionState{}:    {Transform: transform, Namespaces: here},
 		},
 	}
 	for _, o := range configuration.Objects() {
@@ -55,8 +57,8 @@ func CacheOptions(namespace string) cache.Options {
 
 // SetupWithManager registers the loops.
 func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
-	r.silent = map[ipam.Key]map[netip.Addr]lack{}
-	return errors.Join(r.setupConfiguration(mgr), r.setupServices(mgr), r.setupSilent(mgr), mgr.Add(manager.RunnableFunc(r.sweep)))
+	r.silent, r.calmed = map[ipam.Key]map[netip.Addr]lack{}, map[ipam.Key]time.Time{}
+	return errors.Join(r.setupConfiguration(mgr), r.setupServices(mgr), r.setupSilent(mgr), r.setupSessions(mgr), mgr.Add(manager.RunnableFunc(r.sweep)))
 }
 
 func (r *Reconciler) setupConfiguration(mgr manager.Manager) error {
@@ -67,8 +69,8 @@ func (r *Reconciler) setupConfiguration(mgr manager.Manager) error {
 	})
 	edited := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))
 	loop := ctrl.NewControllerManagedBy(mgr).Named("configuration").
-		Watches(&corev1.Node{}, later(request), builder.WithPredicates(surroundings)).
-		Watches(&v1beta1.ConfigurationState{}, later(request), builder.WithPredicates(surroundings)).
+		Watches(&corev1.Node{}, later(request, pause), builder.WithPredicates(surroundings)).
+		Watches(&v1beta1.ConfigurationState{}, later(request, pause), builder.WithPredicates(surroundings)).
 		WithOptions(controller.Options{RateLimiter: rateLimiter()})
 	for _, o := range configuration.Objects() {
 		loop = loop.WatchesMetadata(o, whole, edited)
@@ -77,17 +79,17 @@ func (r *Reconciler) setupConfiguration(mgr manager.Manager) error {
 }
 
 func (r *Reconciler) setupServices(mgr manager.Manager) error {
-	index := func(o client.Object) []string {
-		s := &o.(*v1beta1.ServiceL2Status).Status
-		return []string{s.ServiceNamespace + "/" + s.ServiceName}
-	}
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1beta1.ServiceL2Status{}, byService, index); err != nil {
-		return err
+	index := func(o client.Object) []string { return []string{about(o).String()} }
+	for _, o := range []client.Object{&v1beta1.ServiceL2Status{}, &v1beta1.ServiceBGPStatus{}} {
+		if err := mgr.GetFieldIndexer().IndexField(context.Background(), o, byService, index); err != nil {
+			return err
+		}
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("service").
 		For(&corev1.Service{}).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.servicesOf), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&v1beta1.ServiceL2Status{}, handler.EnqueueRequestsFromMapFunc(serviceOf)).
+		Watches(&v1beta1.ServiceBGPStatus{}, handler.EnqueueRequestsFromMapFunc(serviceOf)).
 		WatchesRawSource(source.Func(r.takeQueue)).
 		WithOptions(controller.Options{RateLimiter: rateLimiter(), MaxConcurrentReconciles: Writers}).
 		WithLogConstructor(logConstructor(mgr.GetLogger())).
@@ -100,6 +102,21 @@ func (r *Reconciler) setupSilent(mgr manager.Manager) error {
 		WithOptions(controller.Options{RateLimiter: rateLimiter()}).
 		WithLogConstructor(logConstructor(mgr.GetLogger())).
 		Complete(reconcile.Func(r.reconcileSilent))
+}
+
+// setupSessions has what keeps BGP sessions from coming up told anew when it changes.
+func (r *Reconciler) setupSessions(mgr manager.Manager) error {
+	index := func(o client.Object) []string {
+		s := &o.(*v1beta1.BGPSessionState).Status
+		return []string{s.Node + "/" + s.BGPPeer}
+	}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1beta1.BGPSessionState{}, bySession, index); err != nil {
+		return err
+	}
+	request := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: r.Namespace, Name: "sessions"}}
+	return ctrl.NewControllerManagedBy(mgr).Named("sessions").
+		Watches(&v1beta1.BGPSessionState{}, later(request, listen), builder.WithPredicates(sessionNews)).
+		Complete(reconcile.Func(r.reconsiderSessions))
 }
 
 func rateLimiter() workqueue.TypedRateLimiter[reconcile.Request] {

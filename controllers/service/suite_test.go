@@ -41,7 +41,7 @@ import (
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
 	recheckSecrets = time.Second
-	grace, lookAgain, sweepEvery = settle, settle, settle
+	grace, lookAgain, sweepEvery, listen = settle, settle, settle, settle
 	os.Exit(testenv.Run(m))
 }
 

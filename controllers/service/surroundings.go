@@ -15,16 +15,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/internal/bgp"
 )
 
 // pause is how long changes around the configuration are gathered: when a cluster starts, a thousand speakers report
 // their networks, and only warnings depend on that.
 const pause = time.Second
 
-// later enqueues a request after the pause, once however much happens in it.
-func later(request reconcile.Request) handler.EventHandler {
+// later enqueues a request after a while, once however much happens in it.
+func later(request reconcile.Request, after time.Duration) handler.EventHandler {
 	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	add := func(q queue) { q.AddAfter(request, pause) }
+	add := func(q queue) { q.AddAfter(request, after) }
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, _ ctrlevent.CreateEvent, q queue) { add(q) },
 		UpdateFunc: func(_ context.Context, _ ctrlevent.UpdateEvent, q queue) { add(q) },
@@ -48,6 +49,15 @@ var surroundings = predicate.Funcs{
 		default:
 			return true
 		}
+	},
+}
+
+// sessionNews lets pass what matters of a BGPSessionState to those who wait for the session: whether it is up, and why not.
+var sessionNews = predicate.Funcs{
+	UpdateFunc: func(e ctrlevent.UpdateEvent) bool {
+		before, now := &e.ObjectOld.(*v1beta1.BGPSessionState).Status, &e.ObjectNew.(*v1beta1.BGPSessionState).Status
+		up := func(s *v1beta1.BGPSessionStateStatus) bool { return s.BGPStatus == string(bgp.Established) }
+		return up(before) != up(now) || before.LastError != now.LastError || before.BGPPeer != now.BGPPeer
 	},
 }
 

@@ -24,6 +24,12 @@ func transform(in any) (any, error) {
 		created := o.CreationTimestamp
 		*o = v1beta1.ServiceL2Status{ObjectMeta: identity(o.ObjectMeta), Status: o.Status}
 		o.CreationTimestamp, o.Labels = created, nil
+	case *v1beta1.ServiceBGPStatus:
+		*o = v1beta1.ServiceBGPStatus{ObjectMeta: identity(o.ObjectMeta), Status: o.Status}
+		o.Labels = nil
+	case *v1beta1.BGPSessionState:
+		*o = v1beta1.BGPSessionState{ObjectMeta: identity(o.ObjectMeta), Status: o.Status}
+		o.Labels = nil
 	case *v1beta1.ConfigurationState: // what else it says is for people
 		*o = v1beta1.ConfigurationState{
 			ObjectMeta: identity(o.ObjectMeta),
