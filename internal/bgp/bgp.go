@@ -13,8 +13,10 @@ type Peer struct {
 	Name string
 	// LocalASN is the AS number that the peer sees; ASN is the peer's own, 0: any but ours (RFC 4271, section 4.2).
 	LocalASN, ASN uint32
-	// Address of the peer; a link-local one has its zone, the name of the interface.
-	Address netip.Addr
+	// Address of the peer; a link-local one has its zone, the name of the interface. It is not valid where the peer is the router
+	// that is found by Interface.
+	Address   netip.Addr
+	Interface string
 	// Port where the peer listens.
 	Port uint16
 	// Source address of the session; not valid: the kernel chooses.
@@ -37,6 +39,14 @@ type Peer struct {
 	GracefulRestart bool
 	// IPv4 and IPv6 are the families whose prefixes are exchanged.
 	IPv4, IPv6 bool
+}
+
+// Place is where the peer is: its address, or the interface by which it is found.
+func (p Peer) Place() string {
+	if p.Interface != "" {
+		return p.Interface
+	}
+	return p.Address.String()
 }
 
 // Internal reports whether the session is iBGP.
@@ -107,6 +117,8 @@ type Session struct {
 	Since time.Time
 	// Local is our end's address, as long as there is a connection.
 	Local netip.Addr
+	// Found is the address of a peer that is found by an interface, with its zone, as long as one is.
+	Found netip.Addr
 	// IPv4 and IPv6 are the families that both ends have, of an Established session.
 	IPv4, IPv6 bool
 	// Error is why the session ended last or could not begin, in words; empty: it never did.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -111,24 +112,46 @@ func neverExpire(m []byte) {
 	}
 }
 
+// capabilities are those of an OPEN, by code (RFC 5492, section 4).
+func capabilities(m []byte) iter.Seq2[byte, []byte] {
+	return func(yield func(byte, []byte) bool) {
+		const capability = 2
+		for parameters := m[headerLength+10:]; len(parameters) >= 2 && len(parameters) >= 2+int(parameters[1]); {
+			kind, n := parameters[0], int(parameters[1])
+			for c := parameters[2 : 2+n]; kind == capability && len(c) >= 2 && len(c) >= 2+int(c[1]); c = c[2+int(c[1]):] {
+				if !yield(c[0], c[2:2+int(c[1])]) {
+					return
+				}
+			}
+			parameters = parameters[2+n:]
+		}
+	}
+}
+
 // asnOf is the AS number that an OPEN says: that of the capability for 4 octets (RFC 6793), or the one of 2.
 func asnOf(m []byte) uint32 {
-	asn := uint32(binary.BigEndian.Uint16(m[headerLength+1:]))
-	parameters := m[headerLength+10:]
-	for len(parameters) >= 2 {
-		kind, n := parameters[0], int(parameters[1])
-		if len(parameters) < 2+n {
-			break
+	const fourOctets = 65
+	for code, value := range capabilities(m) {
+		if code == fourOctets && len(value) == 4 {
+			return binary.BigEndian.Uint32(value)
 		}
-		const capabilities, fourOctets = 2, 65
-		for c := parameters[2 : 2+n]; kind == capabilities && len(c) >= 2 && len(c) >= 2+int(c[1]); c = c[2+int(c[1]):] {
-			if c[0] == fourOctets && c[1] == 4 {
-				return binary.BigEndian.Uint32(c[2:])
+	}
+	return uint32(binary.BigEndian.Uint16(m[headerLength+1:]))
+}
+
+// takesIPv6NextHop reports whether the sender of an OPEN can use an IPv6 address as the next hop of IPv4 unicast routes (RFC
+// 8950, section 4).
+func takesIPv6NextHop(m []byte) bool {
+	const extendedNextHop = 5
+	ipv4ByIPv6 := []byte{0, 1, 0, 1, 0, 2} // AFI, SAFI, AFI of the next hop
+	for code, value := range capabilities(m) {
+		for ; code == extendedNextHop && len(value) >= 6; value = value[6:] {
+			if bytes.Equal(value[:6], ipv4ByIPv6) {
+				return true
 			}
 		}
-		parameters = parameters[2+n:]
 	}
-	return asn
+	return false
 }
 
 // notificationOf reads a NOTIFICATION, and what the other end's operator says beside it (RFC 9003).

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"metallb.io/operator/internal/bgp"
+	"metallb.io/operator/internal/bgp/discovery"
 )
 
 // nextHops are the addresses of this node that routers send to, by family. One that is not valid is not known.
@@ -22,6 +23,13 @@ func (h nextHops) of(p netip.Prefix) netip.Addr {
 // begins.
 func guess(p bgp.Peer) nextHops {
 	local := p.Source
+	if p.Interface != "" {
+		a, err := discovery.Local(p.Interface)
+		if err != nil {
+			return nextHops{}
+		}
+		local = a
+	}
 	if !local.IsValid() {
 		c, err := net.Dial("udp", netip.AddrPortFrom(p.Address, p.Port).String()) // sends nothing
 		if err != nil {
@@ -30,16 +38,21 @@ func guess(p bgp.Peer) nextHops {
 		defer c.Close()
 		local = c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 	}
-	return nextHopsOf(local, p)
+	return nextHopsOf(local, p, true)
 }
 
 // nextHopsOf are the session's own address and, for the other family, the first address of that family on the same
-// interface (RFC 2545, section 3, and RFC 4760: any address of the speaker will do).
-func nextHopsOf(local netip.Addr, p bgp.Peer) (h nextHops) {
+// interface (RFC 2545, section 3, and RFC 4760: any address of the speaker will do). Where the router takes an IPv6 next hop
+// for IPv4 (RFC 8950), the session's own address is that of IPv4 too if there is no other, or if the two ends know no more of
+// one another than their link-local addresses.
+func nextHopsOf(local netip.Addr, p bgp.Peer, extended bool) (h nextHops) {
 	if local.Is4() {
 		h.ipv4 = local
-	} else if !local.IsLinkLocalUnicast() {
-		h.ipv6 = local
+	} else {
+		h.ipv6 = local.WithZone("")
+	}
+	if local.IsLinkLocalUnicast() && local.Is6() && extended {
+		h.ipv4 = h.ipv6
 	}
 	if p.IPv4 && !h.ipv4.IsValid() || p.IPv6 && !h.ipv6.IsValid() {
 		other := neighbour(local)
@@ -49,6 +62,9 @@ func nextHopsOf(local netip.Addr, p bgp.Peer) (h nextHops) {
 		if !h.ipv6.IsValid() {
 			h.ipv6 = other.ipv6
 		}
+	}
+	if p.IPv4 && !h.ipv4.IsValid() && extended {
+		h.ipv4 = h.ipv6
 	}
 	return h
 }

@@ -26,9 +26,10 @@ type relay struct {
 	over   chan struct{}
 
 	// Of the router's direction alone.
-	heard bool      // its OPEN
-	asn   uint32    // as it says itself
-	fed   time.Time // when the server heard of it last
+	opened func([]byte) error // is told of its OPEN before the server is; nil: nobody is
+	heard  bool               // its OPEN
+	asn    uint32             // as it says itself
+	fed    time.Time          // when the server heard of it last
 }
 
 // openTimeout is how long to wait for a router's OPEN. RFC 4271, section 8.2.2 suggests four minutes, in which nobody would know
@@ -142,6 +143,11 @@ func (r *relay) fromRouter() error {
 		case open:
 			r.heard, r.asn = true, asnOf(m)
 			_ = r.router.SetReadDeadline(time.Time{}) // the hold timer sees to that
+			if r.opened != nil {
+				if err := r.opened(m); err != nil {
+					return err
+				}
+			}
 			if r.peer.HoldTime == 0 {
 				neverExpire(m)
 			}

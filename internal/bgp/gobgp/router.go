@@ -172,8 +172,8 @@ func check(p bgp.Peer) error {
 	switch {
 	case p.Name == "":
 		return errors.New("a peer needs a name")
-	case !p.Address.IsValid() || p.Port == 0:
-		return fmt.Errorf("%v, port %d, is not where a router could be", p.Address, p.Port)
+	case !p.Address.IsValid() == (p.Interface == "") || p.Port == 0:
+		return fmt.Errorf("%v, port %d, is not where a router could be", p.Place(), p.Port)
 	case p.LocalASN == 0:
 		return errors.New("this end needs an AS number")
 	case !p.RouterID.Is4() || p.RouterID.IsUnspecified():

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"metallb.io/operator/internal/bgp"
+	"metallb.io/operator/internal/bgp/discovery"
 )
 
 const (
@@ -31,7 +32,8 @@ type session struct {
 	log    *slog.Logger
 	cancel context.CancelFunc
 	done   chan struct{}
-	after  chan struct{} // the end of the session in whose place this one is; nil: none
+	after  chan struct{}   // the end of the session in whose place this one is; nil: none
+	link   *discovery.Link // by which the router is found; nil: it has an address
 
 	mu       sync.Mutex
 	peer     bgp.Peer
@@ -45,7 +47,7 @@ type session struct {
 
 func newSession(p bgp.Peer, r *Router) *session {
 	s := &session{
-		router: r, log: r.log.With("peer", p.Name, "address", p.Address), done: make(chan struct{}), peer: p,
+		router: r, log: r.log.With("peer", p.Name, "address", p.Place()), done: make(chan struct{}), peer: p,
 		paths: map[netip.Prefix]bgp.Path{}, counters: &counters{},
 	}
 	s.status = bgp.Session{Peer: p.Name, State: bgp.Idle, Since: time.Now()}
@@ -157,6 +159,13 @@ func (s *session) run(ctx context.Context) {
 	if s.after != nil {
 		<-s.after
 	}
+	s.mu.Lock()
+	by := s.peer.Interface
+	s.mu.Unlock()
+	if by != "" {
+		s.link = discovery.Open(by, s.log)
+		defer s.link.Close()
+	}
 	for ctx.Err() == nil {
 		if err := s.serve(ctx); err != nil {
 			s.failed(err)
@@ -213,13 +222,13 @@ func (s *session) once(ctx context.Context, v *speaker, pause time.Duration) (la
 	}
 	defer v.finish()
 	wait(ctx, pause) // while the server is on its way
-	router, err := s.connect(ctx)
+	router, peer, err := s.connect(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer router.Close()
 	local := router.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-	if err := s.install(v, nextHopsOf(local, v.peer)); err != nil {
+	if err := s.install(v, nextHopsOf(local, peer, true)); err != nil {
 		return 0, err
 	}
 	server, err := v.accept(ctx)
@@ -227,7 +236,9 @@ func (s *session) once(ctx context.Context, v *speaker, pause time.Duration) (la
 		return 0, err
 	}
 	defer server.Close()
-	return s.speak(ctx, v, newRelay(v.peer, router, server, s.counters), local)
+	r := newRelay(peer, router, server, s.counters)
+	r.opened = func(m []byte) error { return s.install(v, nextHopsOf(local, peer, takesIPv6NextHop(m))) }
+	return s.speak(ctx, v, r, local)
 }
 
 // speak has the two speak to each other.
@@ -250,7 +261,9 @@ func (s *session) speak(ctx context.Context, v *speaker, r *relay, local netip.A
 		ipv4, ipv6 = ipv4 && s.nextHops.ipv4.IsValid(), ipv6 && s.nextHops.ipv6.IsValid()
 		s.becomeLocked(bgp.Established, func(x *bgp.Session) { x.IPv4, x.IPv6, x.Error = ipv4, ipv6, cmp.Or(s.incomplete(), x.Error) })
 	})
+	stop := s.follow(r)
 	err = r.run()
+	stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.relay = nil
@@ -263,12 +276,12 @@ func (s *session) speak(ctx context.Context, v *speaker, r *relay, local netip.A
 // incomplete says which family is not announced though it is wanted.
 func (s *session) incomplete() string {
 	for _, f := range []struct {
-		wanted bool
-		hop    netip.Addr
-		name   string
-	}{{s.peer.IPv4, s.nextHops.ipv4, "IPv4"}, {s.peer.IPv6, s.nextHops.ipv6, "IPv6"}} {
+		wanted        bool
+		hop           netip.Addr
+		name, besides string
+	}{{s.peer.IPv4, s.nextHops.ipv4, "IPv4", ", and the router takes no IPv6 one (RFC 8950)"}, {s.peer.IPv6, s.nextHops.ipv6, "IPv6", ""}} {
 		if f.wanted && !f.hop.IsValid() {
-			return fmt.Sprintf("the interface of the session has no %s address that could be the next hop, so no %s prefix is announced", f.name, f.name)
+			return fmt.Sprintf("the interface of the session has no %s address that could be the next hop%s, so no %s prefix is announced", f.name, f.besides, f.name)
 		}
 	}
 	return ""
@@ -291,8 +304,8 @@ func (s *session) uninstall() {
 	s.speaker = nil
 }
 
-// connect calls the router until it takes the call.
-func (s *session) connect(ctx context.Context) (net.Conn, error) {
+// connect calls the router until it takes the call, and returns the peer with the address that it has.
+func (s *session) connect(ctx context.Context) (net.Conn, bgp.Peer, error) {
 	for first := true; ; first = false {
 		s.mu.Lock()
 		peer := s.peer
@@ -300,15 +313,20 @@ func (s *session) connect(ctx context.Context) (net.Conn, error) {
 		if first {
 			s.become(bgp.Connect, nil)
 		}
-		conn, err := dial(ctx, peer)
-		if err == nil || ctx.Err() != nil {
-			return conn, err
+		peer, err := s.locate(peer)
+		if err == nil {
+			var conn net.Conn
+			if conn, err = dial(ctx, peer); err == nil || ctx.Err() != nil {
+				return conn, peer, err
+			}
 		}
 		s.failed(err)
 		pause := peer.ConnectTime
 		if pause <= 0 {
 			pause = defaultConnectTime
 		}
-		wait(ctx, pause)
+		if s.pause(ctx, pause); ctx.Err() != nil {
+			return nil, peer, ctx.Err()
+		}
 	}
 }

@@ -253,14 +253,14 @@ func advertisement(p bgp.Path, hop netip.Addr, to bgp.Peer) (*apiutil.Path, erro
 		return nil, err
 	}
 	attributes := []packet.PathAttributeInterface{packet.NewPathAttributeOrigin(packet.BGP_ORIGIN_ATTR_TYPE_IGP)}
-	if p.Prefix.Addr().Is4() {
+	if hop.Is4() {
 		next, err := packet.NewPathAttributeNextHop(hop)
 		if err != nil {
 			return nil, err
 		}
 		attributes = append(attributes, next)
 	} else {
-		next, err := packet.NewPathAttributeMpReachNLRI(packet.RF_IPv6_UC, []packet.PathNLRI{{NLRI: nlri}}, hop)
+		next, err := packet.NewPathAttributeMpReachNLRI(familyOf(p.Prefix), []packet.PathNLRI{{NLRI: nlri}}, hop)
 		if err != nil {
 			return nil, err
 		}
