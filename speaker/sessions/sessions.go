@@ -6,6 +6,7 @@ package sessions
 import (
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -63,6 +64,7 @@ type Sessions struct {
 	over    sync.WaitGroup
 
 	mu        sync.Mutex
+	peers     []Peer
 	planned   map[string][]bgp.Path // by peer
 	keys      map[string]udp.Key    // of the peers' BFD sessions, by name
 	synced    []udp.Session
@@ -85,15 +87,33 @@ func (s *Sessions) Sync(peers []Peer) {
 	s.engine.Sync(wanted)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clear(s.keys)
+	s.peers = peers
 	s.planned = make(map[string][]bgp.Path, len(peers))
-	var watched []udp.Session
 	for _, p := range peers {
 		s.planned[p.Name] = p.Paths
-		if p.BFD == nil {
+	}
+	s.look()
+}
+
+// look has the paths to all peers watched of which it is known where they are; mu is held.
+func (s *Sessions) look() {
+	found := map[string]netip.Addr{}
+	if slices.ContainsFunc(s.peers, func(p Peer) bool { return p.BFD != nil && p.Interface != "" }) {
+		for _, o := range s.engine.Observed() {
+			found[o.Name] = o.Session.Found
+		}
+	}
+	clear(s.keys)
+	var watched []udp.Session
+	for _, p := range s.peers {
+		at := p.Address
+		if p.Interface != "" {
+			at = found[p.Name]
+		}
+		if p.BFD == nil || !at.IsValid() {
 			continue
 		}
-		k := udp.Key{Peer: p.Address, Local: p.Source, Multihop: p.Distant(), VRF: p.Device}
+		k := udp.Key{Peer: at, Local: p.Source, Multihop: p.Distant(), VRF: p.Device}
 		s.keys[p.Name] = k
 		watched = append(watched, udp.Session{Key: k, Settings: p.BFD.Settings, MinimumTTL: p.BFD.MinimumTTL})
 	}
@@ -151,6 +171,9 @@ func (s *Sessions) follow() {
 		case <-s.done:
 			return
 		case <-s.engine.Changed():
+			s.mu.Lock()
+			s.look() // a router may have been found
+			s.mu.Unlock()
 		case <-s.watch.Changed():
 			for _, c := range s.watch.Changes() {
 				if c.Failed {

@@ -24,15 +24,18 @@ type recorder struct {
 	synced  [][]udp.Session
 	changes []udp.Change
 	news    chan struct{}
+	found   netip.Addr
+	moved   chan struct{}
 }
 
 type watch struct{ *recorder }
 
 func (r *recorder) Sync([]bgp.Wanted) {}
 func (r *recorder) Observed() []bgp.Observed {
-	return []bgp.Observed{{Wanted: bgp.Wanted{Peer: bgp.Peer{Name: "a"}}}, {Wanted: bgp.Wanted{Peer: bgp.Peer{Name: "b"}}}}
+	a := bgp.Observed{Wanted: bgp.Wanted{Peer: bgp.Peer{Name: "a"}}, Session: bgp.Session{Found: r.found}}
+	return []bgp.Observed{a, {Wanted: bgp.Wanted{Peer: bgp.Peer{Name: "b"}}}}
 }
-func (r *recorder) Changed() <-chan struct{} { return nil }
+func (r *recorder) Changed() <-chan struct{} { return r.moved }
 func (r *recorder) Reset(peer string, why bgp.Notification) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,5 +105,28 @@ func TestPathsAreWatchedForThoseWhoWantIt(t *testing.T) {
 	o := s.Observed()
 	if o[0].BFD == nil || o[0].BFD.State != bfd.Up || o[1].BFD != nil {
 		t.Errorf("%+v", o)
+	}
+}
+
+func TestARouterIsWatchedWhereItIsFound(t *testing.T) {
+	r := &recorder{moved: make(chan struct{})}
+	s := New(r, watch{r}, slog.New(slog.DiscardHandler))
+	defer s.Close()
+	p := peers(time.Second)[:1]
+	p[0].Address, p[0].Interface = netip.Addr{}, "eth1"
+	s.Sync(p)
+	for _, at := range []string{"fe80::1%eth1", "fe80::2%eth1", ""} {
+		r.found, _ = netip.ParseAddr(at)
+		r.moved <- struct{}{}
+		<-s.Changed()
+		var got netip.Addr
+		s.mu.Lock()
+		for _, w := range s.synced {
+			got = w.Key.Peer
+		}
+		s.mu.Unlock()
+		if got != r.found {
+			t.Errorf("%v is watched, not %v", got, r.found)
+		}
 	}
 }
