@@ -145,6 +145,12 @@ func (c *compiler) endpoints(source Source, spec *field.Path, in *v1beta2.BGPPee
 			c.warnings(source, field.Invalid(at, in.Address, "is a link-local address, which does not say over which interface: write that in interface and remove peerAddress"))
 		}
 	}
+	if in.Interface != "" && in.SrcAddress != "" {
+		c.warnings(source, field.Invalid(spec.Child("sourceAddress"), in.SrcAddress, "has no effect: a session over an interface is between the link-local addresses of its two ends, so remove it"))
+	}
+	if in.Interface != "" && in.EBGPMultiHop {
+		c.warnings(source, field.Invalid(spec.Child("ebgpMultiHop"), true, "has no effect: what is found over an interface is on the same link, so remove it"))
+	}
 	if in.SrcAddress != "" {
 		at = spec.Child("sourceAddress")
 		p.Source = c.unicast(source, at, in.SrcAddress)
