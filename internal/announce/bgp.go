@@ -28,8 +28,6 @@ type BGPPeer struct {
 	bgp.Wanted
 	// BFD by which the path to the peer is watched; nil: none.
 	BFD *config.BFDProfile
-	// Refused says why there can be no session; empty: there can.
-	Refused string
 }
 
 // BGPWhy says what became of an address of a Service on this node.
@@ -123,7 +121,7 @@ func (b *basis) peers() []BGPPeer {
 func (b *basis) peer(p *config.Peer) BGPPeer {
 	out := BGPPeer{BFD: p.BFD}
 	out.Peer = bgp.Peer{
-		Name: p.Name, LocalASN: cmp.Or(p.LocalASN, p.MyASN), ASN: p.ASN, Address: p.Address, Port: p.Port, Source: p.Source,
+		Name: p.Name, LocalASN: cmp.Or(p.LocalASN, p.MyASN), ASN: p.ASN, Address: p.Address, Interface: p.Interface, Port: p.Port, Source: p.Source,
 		Device: p.VRF, RouterID: p.RouterID, HoldTime: p.HoldTime, KeepaliveTime: p.KeepaliveTime, ConnectTime: p.ConnectTime,
 		Password: p.Password, MultiHop: p.MultiHop, TTLSecurityHops: p.TTLSecurityHops, GracefulRestart: p.GracefulRestart,
 		IPv4: p.DualStack || p.Address.Is4(), IPv6: p.DualStack || p.Address.Is6(),
@@ -134,8 +132,8 @@ func (b *basis) peer(p *config.Peer) BGPPeer {
 	if !out.RouterID.IsValid() {
 		out.RouterID = b.routerID()
 	}
-	if p.Interface != "" {
-		out.Refused = "sessions over an interface without an address of the peer are not supported: write the peer's address in peerAddress"
+	if p.Interface != "" { // the two ends know each other's link-local addresses, which do for both families
+		out.Source, out.MultiHop, out.IPv4, out.IPv6 = netip.Addr{}, false, true, true
 	}
 	return out
 }

@@ -173,9 +173,6 @@ func (r *router) tell(touched map[netip.Prefix]bool) {
 	slices.SortFunc(prefixes, bgp.ComparePrefixes)
 	for i := range r.peers {
 		p := &r.peers[i]
-		if p.Refused != "" {
-			continue
-		}
 		p.Paths = merge(p.Paths, prefixes, func(prefix netip.Prefix) (bgp.Path, bool) {
 			out, wanted := path(prefix, r.users[prefix], p)
 			out.Shutdown = r.basis.shutdown != ""

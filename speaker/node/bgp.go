@@ -33,7 +33,7 @@ func (n *Node) routers(ctx context.Context, d announce.BGP, sibling bool) {
 	n.BGP.Sync(n.sessions(d))
 	observed := n.BGP.Observed()
 	if n.config != nil {
-		n.sessionStates.set(sessionStates(n.Name, d, observed))
+		n.sessionStates.set(sessionStates(n.Name, observed))
 	}
 	n.tellSessions(ctx, observed, time.Now())
 	n.reportRoutes(d, observed, sibling)
@@ -45,9 +45,8 @@ func (n *Node) sessions(d announce.BGP) (out []sessions.Peer) {
 		return nil
 	}
 	for i := range d.Peers {
-		if p := &d.Peers[i]; p.Refused == "" {
-			out = append(out, sessions.Peer{Wanted: p.Wanted, BFD: watched(p)})
-		}
+		p := &d.Peers[i]
+		out = append(out, sessions.Peer{Wanted: p.Wanted, BFD: watched(p)})
 	}
 	return out
 }
@@ -129,17 +128,12 @@ func hearing(routes []announce.BGPRoute, observed []sessions.Observed) (out []an
 }
 
 // sessionStates are what this node's BGPSessionStates are to say, by name of the peer.
-func sessionStates(node string, d announce.BGP, observed []sessions.Observed) map[string]*v1beta1.BGPSessionStateStatus {
+func sessionStates(node string, observed []sessions.Observed) map[string]*v1beta1.BGPSessionStateStatus {
 	out := map[string]*v1beta1.BGPSessionStateStatus{}
-	for _, p := range d.Peers {
-		if p.Refused != "" {
-			out[p.Name] = &v1beta1.BGPSessionStateStatus{Node: node, Peer: p.Name, BGPPeer: p.Name, BGPStatus: string(bgp.Idle), BFDStatus: noBFD, LastError: p.Refused}
-		}
-	}
 	for i := range observed {
 		o := &observed[i]
 		s := &v1beta1.BGPSessionStateStatus{
-			Node: node, Peer: o.Address.String(), BGPPeer: o.Name, VRF: o.Device, BGPStatus: string(o.Session.State), BFDStatus: noBFD, LastError: o.Session.Error,
+			Node: node, Peer: o.Place(), BGPPeer: o.Name, VRF: o.Device, BGPStatus: string(o.Session.State), BFDStatus: noBFD, LastError: o.Session.Error,
 		}
 		if since := o.Session.Since; !since.IsZero() {
 			s.Since = &metav1.Time{Time: since.Truncate(time.Second)}

@@ -120,7 +120,10 @@ func (m *bgpMetrics) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, x := range (*from).Observed() {
 		o := &x
-		peer := fmt.Sprintf("%s:%d", o.Address, o.Port)
+		peer := o.Place()
+		if o.Interface == "" {
+			peer = fmt.Sprintf("%s:%d", o.Address, o.Port)
+		}
 		send := func(all []metric) {
 			for _, x := range all {
 				out <- prometheus.MustNewConstMetric(x.desc, x.kind, x.value(o), peer, o.Device)

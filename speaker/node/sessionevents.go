@@ -77,7 +77,7 @@ func (s *story) next(x *bgp.Session, now time.Time) (tell bool, again time.Time)
 // tells is the event that is due, after which it is told.
 func (s *story) tells(node string, o *sessions.Observed, now time.Time) (kind, reason, message string) {
 	kind, reason = corev1.EventTypeNormal, eventSessionUp
-	message = fmt.Sprintf("node %s: the session with %s is Established", node, o.Address)
+	message = fmt.Sprintf("node %s: the session with %s is Established", node, o.Place())
 	often := ""
 	if s.lost > 1 {
 		often = fmt.Sprintf(" %d times within %v", s.lost, now.Sub(s.told).Round(time.Second))
@@ -95,7 +95,7 @@ func (s *story) tells(node string, o *sessions.Observed, now time.Time) (kind, r
 		if s.lost > 0 {
 			verb = "was lost" + often
 		}
-		message = fmt.Sprintf("node %s: the session with %s %s: %s", node, o.Address, verb, o.Session.Error)
+		message = fmt.Sprintf("node %s: the session with %s %s: %s", node, o.Place(), verb, o.Session.Error)
 	}
 	s.toldUp, s.told, s.lost = s.up, now, 0
 	return kind, reason, message
