@@ -12,7 +12,6 @@ import (
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/internal/announce"
 	"metallb.io/operator/internal/bfd"
-	"metallb.io/operator/internal/bgp"
 	"metallb.io/operator/internal/obs"
 	"metallb.io/operator/speaker/sessions"
 )
