@@ -12,38 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	"metallb.io/operator/bench"
 	"metallb.io/operator/controllers/service"
 	"metallb.io/operator/internal/lbservice"
 )
-
-// parallel calls work for each number below n, with as many at a time as the controller writes. The first error ends it.
-func parallel(ctx context.Context, n int, work func(ctx context.Context, i int) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	next := make(chan int)
-	var group sync.WaitGroup
-	for range service.Writers {
-		group.Go(func() {
-			for i := range next {
-				if err := work(ctx, i); err != nil {
-					cancel(err)
-					return
-				}
-			}
-		})
-	}
-	for i := range n {
-		select {
-		case next <- i:
-			continue
-		case <-ctx.Done():
-		}
-		break
-	}
-	close(next)
-	group.Wait()
-	return context.Cause(ctx)
-}
 
 func name(i int) string { return fmt.Sprintf("s%05d", i) }
 
@@ -67,7 +39,7 @@ func (c *cluster) create(ctx context.Context, name string) (*corev1.Service, err
 
 // createAll makes Services number 0 to n-1 and calls then, if there is one, for each.
 func (c *cluster) createAll(ctx context.Context, n int, then func(context.Context, *corev1.Service, int) error) error {
-	return parallel(ctx, n, func(ctx context.Context, i int) error {
+	return bench.Parallel(ctx, service.Writers, n, func(ctx context.Context, i int) error {
 		svc, err := c.create(ctx, name(i))
 		if err != nil || then == nil {
 			return err
@@ -77,7 +49,7 @@ func (c *cluster) createAll(ctx context.Context, n int, then func(context.Contex
 }
 
 func (c *cluster) deleteAll(ctx context.Context, names []string) error {
-	return parallel(ctx, len(names), func(ctx context.Context, i int) error {
+	return bench.Parallel(ctx, service.Writers, len(names), func(ctx context.Context, i int) error {
 		return c.Admin.CoreV1().Services(apps).Delete(ctx, names[i], metav1.DeleteOptions{})
 	})
 }

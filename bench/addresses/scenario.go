@@ -15,6 +15,7 @@ import (
 
 	"metallb.io/operator/bench"
 	"metallb.io/operator/bench/operand"
+	"metallb.io/operator/controllers/service"
 )
 
 const (
@@ -98,7 +99,7 @@ func (t *trial) floors(ctx context.Context) (created, patched time.Duration, err
 		close(made)
 	})
 	group.Go(func() {
-		errs[1] = parallel(ctx, t.n, func(ctx context.Context, i int) error {
+		errs[1] = bench.Parallel(ctx, service.Writers, t.n, func(ctx context.Context, i int) error {
 			svc, ok := <-made
 			if !ok {
 				return nil // the other's error says it
@@ -119,7 +120,7 @@ func (t *trial) floors(ctx context.Context) (created, patched time.Duration, err
 
 	spent = bench.OwnCPU()
 	began, g = time.Now(), t.tracker.expect(t.n, hasAddress(floor2))
-	err = parallel(ctx, t.n, func(ctx context.Context, i int) error {
+	err = bench.Parallel(ctx, service.Writers, t.n, func(ctx context.Context, i int) error {
 		return t.status(ctx, name(i), t.tracker.version(name(i)), t.address(floor2, i))
 	})
 	if err != nil {
@@ -133,7 +134,7 @@ func (t *trial) floors(ctx context.Context) (created, patched time.Duration, err
 		seconds(created), millis(createdCPU)/float64(t.n), seconds(patched), millis(bench.OwnCPU()-spent)/float64(t.n))
 
 	g = t.tracker.expect(t.n, hasNone)
-	if err := parallel(ctx, t.n, func(ctx context.Context, i int) error { return t.clear(ctx, name(i)) }); err != nil {
+	if err := bench.Parallel(ctx, service.Writers, t.n, func(ctx context.Context, i int) error { return t.clear(ctx, name(i)) }); err != nil {
 		return 0, 0, err
 	}
 	_, err = t.tracker.wait(ctx, g)

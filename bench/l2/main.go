@@ -93,7 +93,7 @@ func run(o options) error {
 	if o.binary, err = filepath.Abs(o.binary); err != nil {
 		return err
 	}
-	if err := ip("link", "set", "lo", "up"); err != nil {
+	if err := bench.IP("link", "set", "lo", "up"); err != nil {
 		return err
 	}
 	samples := bench.Samples{}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -123,27 +122,10 @@ type node struct {
 	*asker
 }
 
-// machine makes a network namespace that is kept, by a process, until it is released.
-func machine() (pid int, release func(), err error) {
-	cmd := exec.Command("cat")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return 0, nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return 0, nil, err
-	}
-	return cmd.Process.Pid, func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	}, nil
-}
-
 // startNode makes a node with a cable to an interface of the client's, whose name is given, and no address to answer for.
 func startNode(cable string) (n *node, err error) {
 	n = &node{}
-	pid, release, err := machine()
+	pid, release, err := bench.Machine()
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +159,7 @@ func startNode(cable string) (n *node, err error) {
 	n.end = func() {
 		_ = in.Close()
 		_ = n.cmd.Wait()
-		_ = ip("link", "del", cable)
+		_ = bench.IP("link", "del", cable)
 		release()
 	}
 	if n.asker, err = newAsker(cable); err != nil {
@@ -236,9 +218,9 @@ func connect(cable string, pid int) error {
 		return err
 	}
 	if err := errors.Join(
-		ip("link", "add", cable, "type", "veth", "peer", "name", nodeInterface, "netns", strconv.Itoa(pid)),
+		bench.IP("link", "add", cable, "type", "veth", "peer", "name", nodeInterface, "netns", strconv.Itoa(pid)),
 		os.WriteFile("/proc/sys/net/ipv6/conf/"+cable+"/accept_dad", []byte("0"), 0),
-		batch(fmt.Sprintf(client, cable), "ip"),
+		bench.Batch(fmt.Sprintf(client, cable), "ip"),
 	); err != nil {
 		return err
 	}
@@ -246,24 +228,6 @@ func connect(cable string, pid int) error {
 	if out, err := quiet.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", quiet, err, out)
 	}
-	return batch(fmt.Sprintf("link set lo up\naddr add %s/8 dev %[3]s\naddr add %[2]s/32 dev %[3]s nodad\nlink set %[3]s up\n", nodeIPv4, nodeIPv6, nodeInterface),
+	return bench.Batch(fmt.Sprintf("link set lo up\naddr add %s/8 dev %[3]s\naddr add %[2]s/32 dev %[3]s nodad\nlink set %[3]s up\n", nodeIPv4, nodeIPv6, nodeInterface),
 		append(there, "ip")...)
-}
-
-// batch runs lines of the command ip.
-func batch(lines string, command ...string) error {
-	cmd := exec.Command(command[0], append(command[1:], "-batch", "-")...)
-	cmd.Stdin = strings.NewReader(lines)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", cmd, err, out)
-	}
-	return nil
-}
-
-func ip(args ...string) error {
-	cmd := exec.Command("ip", args...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", cmd, err, out)
-	}
-	return nil
 }

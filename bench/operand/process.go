@@ -111,17 +111,20 @@ func (p *Process) Tail() string {
 	return string(data[max(0, len(data)-2000):])
 }
 
-// Usage is what a process has used until now.
+// Usage is what a process and those that it has started have used until now, together.
 type Usage struct {
 	CPU time.Duration
-	// RSS now and at its highest, in MiB.
+	// RSS now and, of each at its own highest, in MiB.
 	RSS, Peak float64
 }
 
-// Usage says what the process has used.
+// Usage says what the process has used, and its children.
 func (p *Process) Usage() (u Usage, err error) {
-	if u.CPU, err = bench.ProcessCPU(p.cmd.Process.Pid); err == nil {
-		u.RSS, u.Peak, err = bench.Memory(p.cmd.Process.Pid)
+	family, err := bench.Children(p.cmd.Process.Pid)
+	for _, pid := range append(family, p.cmd.Process.Pid) {
+		cpu, cpuErr := bench.ProcessCPU(pid)
+		rss, peak, memoryErr := bench.Memory(pid)
+		u.CPU, u.RSS, u.Peak, err = u.CPU+cpu, u.RSS+rss, u.Peak+peak, errors.Join(err, cpuErr, memoryErr)
 	}
 	if err != nil {
 		err = fmt.Errorf("%w; the %s's log ends with:\n%s", err, p.name, p.Tail())
