@@ -56,13 +56,14 @@ soak: lab-build image ## Many more random histories, BFD on a saturated node, co
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h -run 'NoAddressMoves' . -restarts $(SOAK) -rollouts $(SOAK) -saturated 20m -flapping 5m -bars
 	go test -C test/e2e $(AS_ROOT) -v -count=$(SOAK) -timeout 3h -run 'Local' .
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h -run 'Admission' . -authorities $(SOAK)
-bench: lab-build build ## Benchmarks of the allocator, the election, plans, the responders beside the kernel, the memory of a speaker, BFD, and of creation to address; fails where a bar of bench/ is missed
+bench: lab-build build ## Benchmarks of the allocator, the election, plans, the responders beside the kernel, the memory of a speaker, BFD, routes as BIRD hears of them, and of creation to address; fails where a bar of bench/ is missed
 	go test -run '^$$' -bench . -count 5 ./internal/ipam ./internal/election ./internal/announce ./internal/l2/arp ./internal/l2/ndp
 	go run ./bench/plan
 	KUBEBUILDER_ASSETS=$$($(LAB) assets) go test -run '^$$' -bench . -count 3 ./controllers/service
 	KUBEBUILDER_ASSETS=$$($(LAB) assets) go run ./bench/addresses -binary bin/metallb
 	go run $(AS_ROOT) ./bench/bfd
 	KUBEBUILDER_ASSETS=$$($(LAB) assets) go run $(AS_ROOT) ./bench/l2 -binary bin/metallb
+	KUBEBUILDER_ASSETS=$$($(LAB) assets) go run $(AS_ROOT) ./bench/bgp -binary bin/metallb
 mutate: ## Changes each rule of the allocator and the election once; fails where no test notices
 	go run -C tools ./mutate -root .. -equivalents mutate/equivalents.txt internal/ipam internal/election
 fuzz: ## Every fuzz target for FUZZTIME each

@@ -64,6 +64,7 @@ var rules = map[string]rule{
 	"bench/operand":              {may: append([]string{module + "api", module + "bench", module + "internal/testenv"}, kube...), mayNot: linux},
 	"bench/addresses":            {may: append([]string{module + "api", module + "bench", module + "controllers/service", module + "controllers/configuration", module + "internal/ipam", module + "internal/lbservice", "github.com/go-logr"}, kube...), mayNot: linux},
 	"bench/l2":                   {may: append([]string{module + "api", module + "bench", module + "internal/l2", "github.com/go-logr", "golang.org/x/sys"}, kube...)},
+	"bench/bgp":                  {may: append([]string{module + "api", module + "bench", "github.com/go-logr"}, kube...), mayNot: linux},
 	"bench/plan":                 {may: []string{module + "bench", module + "internal/announce", module + "internal/config", module + "internal/ipam", "k8s.io/apimachinery"}, mayNot: slices.Concat(clients, linux)},
 	"charts":                     {mayNot: linux}, // tests only
 	"config/crd":                 {mayNot: slices.Concat(kube, linux)},

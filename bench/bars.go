@@ -167,3 +167,37 @@ var (
 		{SpeakerRSS, 0, 70},
 	}
 )
+
+// What the command bgp measures: a speaker with one router, as that router sees it.
+const (
+	// RoutesTold: from the router's Established to the last route, after a start with all Services there.
+	RoutesTold Measure = "BGP start: s from Established to the last route"
+	// RoutesStart: the same from the start of the process.
+	RoutesStart Measure = "BGP start: s from the process to the last route"
+	// RoutesCPU: processor time of the speaker and its BGP engine until then.
+	RoutesCPU Measure = "BGP start: CPU s until the last route"
+	// RoutesUpdates: messages. Routes of equal attributes share them: some 800 fit into one (RFC 4271, section 4.3).
+	RoutesUpdates Measure = "BGP start: UPDATE messages"
+	// RoutesRSS: the speaker and its BGP engine, once they have come to rest.
+	RoutesRSS Measure = "BGP: RSS of both processes, MiB"
+	// Change: from the API server's answer to the write of a Service's status until the router has the route; ChangeRatio: the
+	// median, as a multiple of that with 100 Services in the same run.
+	ChangeP50   Measure = "one new Service: p50 of status to route, ms"
+	ChangeP99   Measure = "one new Service: p99 of status to route, ms"
+	ChangeRatio Measure = "one new Service: p50 / p50 with 100 present"
+	// Drain: from the API server's answer to the label that excludes the node until the last route is withdrawn.
+	Drain Measure = "node drain: s until all is withdrawn"
+)
+
+// Routes are the bars of the command bgp. They were set before anything was measured.
+var Routes = []Bar{
+	{RoutesTold, 5000, 1},
+	{RoutesStart, 5000, 3.5},
+	{RoutesCPU, 5000, 2},
+	{RoutesUpdates, 5000, 20},
+	{RoutesRSS, 5000, 140},
+	{ChangeP50, 5000, 10},
+	{ChangeP99, 5000, 30},
+	{ChangeRatio, 5000, 2},
+	{Drain, 5000, 1},
+}
