@@ -25,11 +25,16 @@ type BGP interface {
 
 const protocolBGP = "bgp"
 
-// routers tells routers what is planned for them. While an older speaker runs on this node, its sessions are the ones: a
-// router takes one connection from an address.
-func (n *Node) routers(ctx context.Context, d announce.BGP, sibling bool) {
+// tellRouters tells routers what is planned for them, which waits for nothing. While an older speaker runs on this node, its
+// sessions are the ones: a router takes one connection from an address.
+func (n *Node) tellRouters(d announce.BGP) {
 	n.planned = d
 	n.BGP.Sync(n.sessions(d))
+	n.parting.follow(d)
+}
+
+// reportRouters tells what came of it.
+func (n *Node) reportRouters(ctx context.Context, d announce.BGP, sibling bool) {
 	observed := n.BGP.Observed()
 	if n.config != nil {
 		n.sessionStates.set(sessionStates(n.Name, observed))

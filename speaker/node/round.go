@@ -45,6 +45,7 @@ func (n *Node) round(ctx context.Context) error {
 		n.Log.Warn("addresses that are another node's now have not been claimed by it", "addresses", len(unclaimed), "first", unclaimed[0].Address)
 	}
 	syncErr := n.sync(network.Interfaces, append(desired.Entries(), yields...), n.asked.of(desired.Checks)...)
+	n.tellRouters(desired.BGP) // before anything is reported, which takes longer the more there is
 	if view.Healed != n.healed {
 		n.healed = view.Healed
 		n.ARP.Reclaim()
@@ -53,8 +54,7 @@ func (n *Node) round(ctx context.Context) error {
 	n.checks.set(desired, view, network)
 	n.report(desired, n.running, view.Sibling)
 	n.warn(desired, view)
-	n.routers(ctx, desired.BGP, view.Sibling)
-	n.parting.follow(desired.BGP)
+	n.reportRouters(ctx, desired.BGP, view.Sibling)
 
 	n.setReady(readiness(view.Joined, len(network.Interfaces), len(open), listenErr, configErr))
 	err := errors.Join(configErr, listenErr, syncErr)
