@@ -48,11 +48,11 @@ func (c *Cluster) InstallSpeaker(ctx context.Context, configuration ...client.Ob
 }
 
 // Pool of the addresses that Address gives.
-const Pool = "10.64.0.0/10"
+const Pool = "10.64.0.0/16"
 
-// Address is that of Service number i.
+// Address is that of Service number i, which is below 62 500.
 func Address(i int) netip.Addr {
-	return netip.AddrFrom4([4]byte{10, byte(64 + i/62500), byte(1 + i/250%250), byte(1 + i%250)})
+	return netip.AddrFrom4([4]byte{10, 64, byte(1 + i/250), byte(1 + i%250)})
 }
 
 // CreateService makes Service number i and its endpoints, and no address.
