@@ -18,7 +18,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -32,7 +31,6 @@ type options struct {
 	runs    int
 	changes int
 	keep    string
-	profile time.Duration
 }
 
 func main() {
@@ -42,8 +40,7 @@ func main() {
 	flag.IntVar(&o.few, "few", 100, "Services beside which the same change is measured for comparison")
 	flag.IntVar(&o.runs, "runs", 3, "runs; medians are judged")
 	flag.IntVar(&o.changes, "changes", 300, "changes of one Service to measure, in each run and with each number present")
-	flag.StringVar(&o.keep, "keep", "", "directory for the logs of the speaker and BIRD and, with -profile, the speaker's profiles; by default nothing is kept")
-	flag.DurationVar(&o.profile, "profile", 0, "take CPU profiles of that length, of the start with all Services and of the changes, into the directory of -keep")
+	flag.StringVar(&o.keep, "keep", "", "directory for the logs of the speaker and BIRD; by default nothing is kept")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bgp:", err)
@@ -57,8 +54,6 @@ func run(o options) error {
 		return errors.New("-runs and -changes must be 1 or more")
 	case o.few < 1 || o.n <= o.few || o.n > 60000:
 		return errors.New("-few must be 1 or more, and -n more than that and at most 60000, for which there are addresses")
-	case o.profile > 0 && o.keep == "":
-		return errors.New("-profile needs -keep, which says where to")
 	}
 	if outside, err := bench.Isolate(); outside {
 		var failed *exec.ExitError

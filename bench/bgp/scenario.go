@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -81,7 +80,7 @@ func (s *scenario) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.speak(ctx, true, func(p *operand.Process) error {
+	return s.speak(ctx, func(p *operand.Process) error {
 		if err := s.start(ctx, p); err != nil {
 			return err
 		}
@@ -95,8 +94,8 @@ func (s *scenario) run(ctx context.Context) error {
 }
 
 // speak has a speaker run while something is done. Afterwards the router has no routes.
-func (s *scenario) speak(ctx context.Context, profiled bool, do func(*operand.Process) error) error {
-	p, err := s.cluster.StartSpeaker(s.id, s.binary, s.dir, profiled && s.profile > 0)
+func (s *scenario) speak(ctx context.Context, do func(*operand.Process) error) error {
+	p, err := s.cluster.StartSpeaker(s.id, s.binary, s.dir)
 	if err != nil {
 		return err
 	}
@@ -121,7 +120,7 @@ func (s *scenario) fill(ctx context.Context) (few float64, err error) {
 		}
 		s.turns = append(s.turns, svc)
 	}
-	err = s.speak(ctx, false, func(p *operand.Process) error {
+	err = s.speak(ctx, func(p *operand.Process) error {
 		if err := s.create(ctx, 0, s.few); err != nil {
 			return err
 		}
@@ -159,9 +158,6 @@ func (s *scenario) settle(ctx context.Context, p *operand.Process, routes int) e
 
 // start measures how soon a process that has just been started has told the router everything.
 func (s *scenario) start(ctx context.Context, p *operand.Process) error {
-	if s.profile > 0 {
-		go p.Profile(filepath.Join(s.dir, "start"), s.profile)
-	}
 	h, err := s.router.has(ctx, s.n)
 	if err != nil {
 		return err
@@ -191,9 +187,6 @@ func (s *scenario) start(ctx context.Context, p *operand.Process) error {
 // change gives one Service after the other an address and takes it away again, and returns the median of the times until the
 // router has the route, in milliseconds.
 func (s *scenario) change(ctx context.Context, p *operand.Process, present int) (p50 float64, err error) {
-	if s.profile > 0 && present == s.n {
-		go p.Profile(filepath.Join(s.dir, "changes"), s.profile)
-	}
 	before, err := p.Usage()
 	if err != nil {
 		return 0, err
