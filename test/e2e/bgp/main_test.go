@@ -39,10 +39,10 @@ type network struct {
 
 var installed *product.Product
 
-// start installs the product, once for all tests, and starts a router that takes sessions of the nodes' AS.
-func start(t *testing.T, router, nodes uint32, password string) *network {
+// install has the product on the lab, once for all tests.
+func install(t *testing.T) *network {
 	t.Helper()
-	lab.Require(t, lab.FRR)
+	lab.Require(t, lab.FRR, lab.BIRD)
 	if installed == nil {
 		p, err := product.On(shared.Cluster(t))
 		product.Must(t, err)
@@ -51,18 +51,35 @@ func start(t *testing.T, router, nodes uint32, password string) *network {
 		product.Must(t, p.Namespace(ctx, namespace), p.Apply(ctx, namespace, "aspera/metallb.yaml"), p.WaitAvailable(ctx, namespace))
 		installed = p
 	}
-	n := &network{installed, t}
-	n.must(n.StartRouter(n.within(), lab.FRR, n.frr(router, nodes, password)))
-	t.Cleanup(func() {
-		if t.Failed() {
-			n.Dump(t,
-				[]string{"get", "nodes,pods,svc,bgppeers.v1beta2.metallb.io,bgpadvertisements.metallb.io,ipaddresspools.metallb.io,bgpsessionstates.metallb.io,servicebgpstatuses.metallb.io", "-A", "-o", "wide"},
-				[]string{"get", "bgpsessionstates.metallb.io", "-A", "-o", "yaml"},
-				[]string{"logs", "-n", namespace, "-l", "app=metallb,component=speaker", "--tail=60", "--prefix"})
-			t.Log(n.vtysh("show bgp summary"), n.vtysh("show bgp ipv4 unicast"))
+	return &network{installed, t}
+}
+
+// start installs the product and starts a router, FRR, that takes sessions of the nodes' AS.
+func start(t *testing.T, router, nodes uint32, password string) *network {
+	t.Helper()
+	n := install(t)
+	n.startRouter(lab.FRR, n.frr(router, nodes, password))
+	return n
+}
+
+// startRouter starts a router, and has it and the cluster say how they are if the test fails.
+func (n *network) startRouter(kind lab.RouterKind, config string) {
+	n.t.Helper()
+	n.must(n.StartRouter(n.within(), kind, config))
+	n.t.Cleanup(func() {
+		if !n.t.Failed() {
+			return
+		}
+		n.Dump(n.t,
+			[]string{"get", "nodes,pods,svc,bgppeers.v1beta2.metallb.io,bgpadvertisements.metallb.io,ipaddresspools.metallb.io,bgpsessionstates.metallb.io,servicebgpstatuses.metallb.io", "-A", "-o", "wide"},
+			[]string{"get", "bgpsessionstates.metallb.io", "-A", "-o", "jsonpath={range .items[*]}{.status}{\"\\n\"}{end}"},
+			[]string{"logs", "-n", namespace, "-l", "app=metallb,component=speaker", "--tail=60", "--prefix"})
+		if kind == lab.FRR {
+			n.t.Log(n.vtysh("show bgp summary"), n.vtysh("show bgp ipv4 unicast"))
+		} else {
+			n.t.Log(n.birdc("show protocols"))
 		}
 	})
-	return n
 }
 
 func (n *network) within() context.Context { return product.Within(n.t, patience) }
@@ -91,8 +108,20 @@ func (n *network) address(machine string) netip.Addr {
 	return n.Machine(machine).NICs[lab.LAN].IPv4.Addr()
 }
 
-func (n *network) vtysh(command string) string {
-	out, err := n.Exec(n.within(), lab.Router, "vtysh", "-c", command)
+// vtysh gives FRR commands and returns the answers, one after the other.
+func (n *network) vtysh(commands ...string) string {
+	args := []string{"vtysh"}
+	for _, c := range commands {
+		args = append(args, "-c", c)
+	}
+	return n.ask(args...)
+}
+
+// birdc gives BIRD a command.
+func (n *network) birdc(command string) string { return n.ask("birdc", "-s", "/run/bird.ctl", command) }
+
+func (n *network) ask(args ...string) string {
+	out, err := n.Exec(n.within(), lab.Router, args...)
 	if err != nil {
 		return err.Error()
 	}
@@ -150,7 +179,11 @@ func (n *network) follows(what, prefix, in, app string) (nodes []string) {
 
 // kernel says over how many ways the router's kernel forwards an address.
 func (n *network) kernel(address netip.Addr) int {
-	out, err := n.Exec(n.within(), lab.Router, "ip", "route", "show", address.String())
+	family := "-4"
+	if address.Is6() {
+		family = "-6"
+	}
+	out, err := n.Exec(n.within(), lab.Router, "ip", family, "route", "show", address.String())
 	n.must(err)
 	return max(strings.Count(out.Stdout, "nexthop"), strings.Count(out.Stdout, " via "))
 }
@@ -210,24 +243,34 @@ func (n *network) nodesOf(in, app string) ([]string, []corev1.Pod) {
 // answered asks from behind the router until each of the nodes has answered, and checks whose address the pods see.
 func (n *network) answered(to netip.AddrPort, nodes []string) {
 	n.t.Helper()
-	remote := n.Machine(lab.Remote).NICs[lab.Uplink].IPv4.Addr().String()
+	nic := n.Machine(lab.Remote).NICs[lab.Uplink]
+	remote := nic.IPv4.Addr()
+	if to.Addr().Is6() {
+		remote = nic.IPv6.Addr()
+	}
 	seen := map[string]bool{}
 	n.must(product.Until(n.within(), "answers of all nodes with a pod", func() (bool, error) {
 		answer, err := n.Answer(n.within(), lab.Remote, "tcp", to)
 		if err != nil {
 			return false, err
 		}
-		fields := map[string]string{}
-		for f := range strings.FieldsSeq(answer) {
-			k, v, _ := strings.Cut(f, "=")
-			fields[k] = v
-		}
-		if !strings.HasPrefix(fields["from"], remote+":") {
+		fields := said(answer)
+		if from, err := netip.ParseAddrPort(fields["from"]); err != nil || from.Addr().Unmap() != remote {
 			return false, fmt.Errorf("the pod sees another client: %s", answer)
 		}
 		seen[fields["node"]] = true
 		return len(seen) == len(nodes), fmt.Errorf("%v, of %v", seen, nodes)
 	}))
+}
+
+// said are the fields of what a pod answers.
+func said(answer string) map[string]string {
+	fields := map[string]string{}
+	for f := range strings.FieldsSeq(answer) {
+		k, v, _ := strings.Cut(f, "=")
+		fields[k] = v
+	}
+	return fields
 }
 
 // told waits until ServiceBGPStatuses of a Service are there for these nodes.
