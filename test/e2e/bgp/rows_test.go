@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -93,6 +94,14 @@ var sessionRows = []row{
 			p.HoldTime, p.KeepaliveTime = duration(9*time.Second), duration(time.Second)
 		},
 		session: wantTimes(9, 3),
+	},
+	{
+		name: "a session that never expires", peer: func(_ *instance, p *v1beta2.BGPPeerSpec) { p.HoldTime = duration(0) },
+		session: wantTimes(0, 0),
+	},
+	{
+		name: "TTL security", router: neighbour{gtsm: true},
+		peer: func(_ *instance, p *v1beta2.BGPPeerSpec) { p.TTLSecurityHops = 1 },
 	},
 	{name: "the hold time of all defaults", session: wantTimes(90, 0)},
 	{
@@ -200,4 +209,43 @@ var pathRows = []row{
 			{"it goes with the last", without(1), nil},
 		},
 	},
+	{
+		name:           "MED",
+		advertisements: advertisements{func(a *v1beta1.BGPAdvertisementSpec) { a.MED = ptr.To[uint32](50) }},
+		routes:         []route{{med: "50"}},
+	},
+	{
+		name:           "a longer AS path",
+		advertisements: advertisements{func(a *v1beta1.BGPAdvertisementSpec) { a.ASPathPrepend = 2 }},
+		routes:         []route{{path: "64512 64512 64512"}},
+	},
+	{
+		name: "a node that is drained", nodes: three,
+		then: []change{
+			{"it asks to be used last", cordon(true), []route{{nodes: three[:2]}, {nodes: three[2:], communities: []string{"graceful-shutdown"}}}},
+			{"it is back", cordon(false), []route{{}}},
+		},
+	},
+}
+
+// cordon the third node, or take that back.
+func cordon(set bool) func(*matrix, *instance) {
+	return func(m *matrix, _ *instance) {
+		do := func(ctx context.Context, set bool) error {
+			command := "uncordon"
+			if set {
+				command = "cordon"
+			}
+			_, err := m.Kubectl(ctx, command, "node3")
+			return err
+		}
+		m.must(do(m.within(), set))
+		if set {
+			m.t.Cleanup(func() {
+				if err := do(context.Background(), false); err != nil {
+					m.t.Error(err)
+				}
+			})
+		}
+	}
 }
