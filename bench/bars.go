@@ -97,6 +97,24 @@ const (
 	FalseDowns300 Measure = "BFD: false Downs at 300 ms x 3 on a saturated node"
 )
 
+// What the suite test/e2e/bgp measures on the lab: how long the router's kernel forwards to a node that is lost.
+const (
+	// RouteOverFRR: from the silent cut of a node's cable, with BFD at 100 ms x 3, less what it takes for a second FRR in its
+	// place in the same run; of the slowest.
+	RouteOverFRR Measure = "BGP: route of a lost node less that of FRR, ms"
+	// RouteWorst: the slowest of all cuts.
+	RouteWorst Measure = "BGP: worst time of the route of a lost node, ms"
+	// RouteKilled: from the kill of a speaker's process; the slowest.
+	RouteKilled Measure = "BGP: worst time of the route of a killed speaker, ms"
+)
+
+// Routes are the bars of the suite test/e2e/bgp.
+var Routes = []Bar{
+	{RouteOverFRR, 0, 50},
+	{RouteWorst, 0, 500},
+	{RouteKilled, 0, 150},
+}
+
 // BFD are the bars of the command bfd and of the suite test/e2e/bfd.
 var BFD = []Bar{
 	{SessionsCPU(1), 0, 2},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -27,9 +28,18 @@ const patience = time.Minute
 
 const namespace = "metallb-system"
 
-var shared lab.Shared
+var (
+	cuts     = flag.Int("cuts", 2, "how often the cable of a node is cut without a sign")
+	rollouts = flag.Int("rollouts", 1, "how often the speakers are rolled out anew under traffic")
+	attacked = flag.Duration("attacked", 10*time.Second, "how long routers break the rules")
+	judged   = flag.Bool("judged", false, "hold what is measured against the bars; else against wide bounds")
+	shared   lab.Shared
+)
 
-func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(shared.Run(m))
+}
 
 // network is the lab with the product on it and a router.
 type network struct {
