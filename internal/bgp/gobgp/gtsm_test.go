@@ -3,7 +3,6 @@ package gobgp_test
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"metallb.io/operator/internal/bgp"
 	"metallb.io/operator/internal/bgp/bgptest"
@@ -25,7 +24,6 @@ func TestTTLSecurityWithFRR(t *testing.T) {
 		"from another network":      {[]string{"192.0.2.1 remote-as 64512", "192.0.2.1 ttl-security hops 2", "192.0.2.1 update-source 198.51.100.2"}, peer("198.51.100.2", within(2)), "203.0.113.1/32", ""},
 		"that a router lacks":       {[]string{"192.0.2.1 remote-as 64512"}, peer("192.0.2.2", within(1)), "", "with a TTL below 255"},
 		"that it lacks, over IPv6":  {[]string{"2001:db8::1 remote-as 64512"}, peer("2001:db8::2", within(1)), "", "with a TTL below 255"},
-		"that only the router has":  {[]string{"192.0.2.1 remote-as 64512", "192.0.2.1 ttl-security hops 1"}, peer("192.0.2.2", func(p *bgp.Peer) { p.HoldTime, p.KeepaliveTime = 9*time.Second, 3*time.Second }), "", "192.0.2.2"},
 		"that both have, over iBGP": {[]string{"192.0.2.1 remote-as 64513"}, peer("192.0.2.2", within(1), func(p *bgp.Peer) { p.LocalASN = 64513 }), "203.0.113.1/32", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
