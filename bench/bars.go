@@ -108,8 +108,8 @@ const (
 	RouteKilled Measure = "BGP: worst time of the route of a killed speaker, ms"
 )
 
-// Routes are the bars of the suite test/e2e/bgp.
-var Routes = []Bar{
+// LostRoutes are the bars of the suite test/e2e/bgp.
+var LostRoutes = []Bar{
 	{RouteOverFRR, 0, 50},
 	{RouteWorst, 0, 500},
 	{RouteKilled, 0, 150},

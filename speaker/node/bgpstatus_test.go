@@ -64,7 +64,7 @@ func TestPrefixesOfASession(t *testing.T) {
 	}{
 		"all are told":                       {four, paths("192.0.2.1/32", "192.0.2.2/32"), paths("192.0.2.1/32", "192.0.2.2/32"), 2, 0},
 		"one is on its way":                  {four, paths("192.0.2.1/32", "192.0.2.2/32"), paths("192.0.2.2/32"), 1, 1},
-		"one is to be told otherwise":        {four, []bgp.Path{{Prefix: netip.MustParsePrefix("192.0.2.1/32"), LocalPref: 7}}, paths("192.0.2.1/32"), 1, 1},
+		"one is to be told otherwise":        {four, []bgp.Path{{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Preference: bgp.Preference{LocalPref: 7}}}, paths("192.0.2.1/32"), 1, 1},
 		"one is about to go":                 {four, nil, paths("192.0.2.1/32"), 1, 0},
 		"the session is down":                {bgp.Session{State: bgp.Active}, paths("192.0.2.1/32"), paths("192.0.2.1/32"), 0, 1},
 		"of a family that it does not carry": {four, paths("192.0.2.1/32", "2001:db8::1/128"), paths("192.0.2.1/32", "2001:db8::1/128"), 1, 1},

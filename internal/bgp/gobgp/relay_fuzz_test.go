@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"metallb.io/operator/internal/bgp"
+	"metallb.io/operator/internal/bgp/bgptest/hostile"
 )
 
 // line is a connection of which one end says all that it has to say at once.
@@ -21,6 +22,7 @@ type line struct {
 func (l *line) Read(b []byte) (int, error)     { return l.says.Read(b) }
 func (l *line) Write(b []byte) (int, error)    { return l.hears.Write(b) }
 func (*line) Close() error                     { return nil }
+func (*line) SetReadDeadline(time.Time) error  { return nil }
 func (*line) SetWriteDeadline(time.Time) error { return nil }
 func (*line) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 50000} }
 
@@ -28,8 +30,8 @@ func (*line) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv
 func FuzzRelay(f *testing.F) {
 	routes := compose(update, 0, 4, 24, 192, 0, 2, 0, 0)
 	for _, seed := range [][]byte{
-		theirOpen, compose(keepalive), compose(notification, 6, 2), compose(update, 0, 0, 0, 0), routes, compose(routeRefresh, 0, 1, 0, 1),
-		bytes.Join([][]byte{theirOpen, compose(keepalive), routes, routes, compose(update, 0, 0, 0, 0), compose(77)}, nil),
+		hostile.Open(), compose(keepalive), compose(notification, 6, 2), compose(update, 0, 0, 0, 0), routes, compose(routeRefresh, 0, 1, 0, 1),
+		bytes.Join([][]byte{hostile.Open(), compose(keepalive), routes, routes, compose(update, 0, 0, 0, 0), compose(77)}, nil),
 	} {
 		f.Add(seed)
 	}

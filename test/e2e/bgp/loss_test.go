@@ -103,7 +103,7 @@ exit
 		verdict.Add(bars.RouteOverFRR, 0, milliseconds(slices.Max(ours)-slices.Max(theirs)))
 		verdict.Add(bars.RouteWorst, 0, milliseconds(slices.Max(ours)))
 		verdict.Add(bars.RouteKilled, 0, milliseconds(slices.Max(killed)))
-		if !bars.Report(os.Stdout, bars.Judge(bars.Routes, verdict)) {
+		if !bars.Report(os.Stdout, bars.Judge(bars.LostRoutes, verdict)) {
 			t.Error("a bar is missed")
 		}
 	}
