@@ -20,11 +20,16 @@ import (
 )
 
 const (
-	// System is the namespace of a speaker's configuration, Apps that of the Services.
-	System, Apps = "metallb-system", "apps"
-	// NodeName is that of the speaker's node, NodeAddress its address on the LAN, and Neighbour that of the only other machine
-	// there.
-	NodeName, NodeAddress, Neighbour = "node-1", "10.0.0.1", "10.0.0.2"
+	// System is the namespace of a speaker's configuration.
+	System = "metallb-system"
+	// Apps is the namespace of the Services.
+	Apps = "apps"
+	// NodeName is that of the speaker's node.
+	NodeName = "node-1"
+	// NodeAddress is its address on the LAN.
+	NodeAddress = "10.0.0.1"
+	// Neighbour is the address of the only other machine there.
+	Neighbour = "10.0.0.2"
 
 	nodeInterface = "lan0"
 	endpoints     = 10 // of each Service

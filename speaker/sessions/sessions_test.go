@@ -122,7 +122,7 @@ func TestARouterIsWatchedWhereItIsFound(t *testing.T) {
 		var got netip.Addr
 		s.mu.Lock()
 		for _, w := range s.synced {
-			got = w.Key.Peer
+			got = w.Peer
 		}
 		s.mu.Unlock()
 		if got != r.found {
