@@ -194,8 +194,6 @@ const (
 	RoutesStart Measure = "BGP start: s from the process to the last route"
 	// RoutesCPU: processor time of the speaker and its BGP engine until then.
 	RoutesCPU Measure = "BGP start: CPU s until the last route"
-	// RoutesUpdates: messages. Routes of equal attributes share them: some 800 fit into one (RFC 4271, section 4.3).
-	RoutesUpdates Measure = "BGP start: UPDATE messages"
 	// RoutesRSS: the speaker and its BGP engine, once they have come to rest.
 	RoutesRSS Measure = "BGP: RSS of both processes, MiB"
 	// Change: from the API server's answer to the write of a Service's status until the router has the route; ChangeRatio: the
@@ -212,7 +210,6 @@ var Routes = []Bar{
 	{RoutesTold, 5000, 1},
 	{RoutesStart, 5000, 3.5},
 	{RoutesCPU, 5000, 2},
-	{RoutesUpdates, 5000, 20},
 	{RoutesRSS, 5000, 140},
 	{ChangeP50, 5000, 10},
 	{ChangeP99, 5000, 30},

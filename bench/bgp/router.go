@@ -33,7 +33,7 @@ timeformat log "%%Y-%%m-%%d %%H:%%M:%%S.%%f";
 router id ` + operand.Neighbour + `;
 protocol device {}
 protocol bgp speaker {
-	debug { events, routes, packets };
+	debug { events, routes };
 	local ` + operand.Neighbour + ` as 64513;
 	neighbor ` + operand.NodeAddress + ` as 64512;
 	passive on;
@@ -72,7 +72,6 @@ type happening int
 const (
 	other happening = iota
 	established
-	update // message received
 	added
 	removed
 )
@@ -99,8 +98,6 @@ func parse(line string) (e event, err error) {
 	switch {
 	case text == "speaker: BGP session established":
 		e.what = established
-	case text == "speaker: Got UPDATE":
-		e.what = update
 	case isRoute:
 		words := strings.Fields(change) // added [best] 10.64.1.1/32 ...
 		if len(words) < 3 {
@@ -120,7 +117,6 @@ func parse(line string) (e event, err error) {
 // heard is what BIRD has been told since the session was established, the last time that it was.
 type heard struct {
 	established time.Time
-	updates     int       // messages
 	last        time.Time // change of a route
 }
 
@@ -162,8 +158,6 @@ func (r *router) hear(line string) error {
 	switch e.what {
 	case established:
 		r.heard = heard{established: e.at}
-	case update:
-		r.heard.updates++
 	case added:
 		r.routes[e.prefix], r.heard.last = true, e.at
 	case removed:

@@ -9,7 +9,6 @@ func TestParse(t *testing.T) {
 	const at = "2026-11-26 10:09:32.538173 <TRACE> "
 	for line, want := range map[string]event{
 		at + "speaker: BGP session established":                              {what: established},
-		at + "speaker: Got UPDATE":                                           {what: update},
 		at + "speaker: Got KEEPALIVE":                                        {},
 		at + "device1: Scanning interfaces":                                  {},
 		"2026-11-26 10:09:32.538173 <INFO> Started":                          {},
@@ -21,7 +20,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q: %+v, error %v", line, got, err)
 		}
 	}
-	for _, line := range []string{"", "yesterday", "2026-11-26 10:09:32 <TRACE> speaker: Got UPDATE", at + "speaker.ipv4 > added [best] nowhere", at + "speaker.ipv4 > added"} {
+	for _, line := range []string{"", "yesterday", "2026-11-26 10:09:32 <TRACE> speaker: Started", at + "speaker.ipv4 > added [best] nowhere", at + "speaker.ipv4 > added"} {
 		if e, err := parse(line); err == nil {
 			t.Errorf("%q was read: %+v", line, e)
 		}

@@ -174,12 +174,11 @@ func (s *scenario) start(ctx context.Context, p *operand.Process) error {
 		return err
 	}
 	began, last := h.established.Sub(p.Began), h.last.Sub(h.established)
-	fmt.Printf("start: Established after %.2f s, the last of %d routes %.3f s later, in %d UPDATEs; CPU %.2f s until then, %.2f s until all is at rest; RSS %.1f MiB (peak %.1f)\n",
-		began.Seconds(), s.n, last.Seconds(), h.updates, told.CPU.Seconds(), rest.CPU.Seconds(), rest.RSS, rest.Peak)
+	fmt.Printf("start: Established after %.2f s, the last of %d routes %.3f s later; CPU %.2f s until then, %.2f s until all is at rest; RSS %.1f MiB (peak %.1f)\n",
+		began.Seconds(), s.n, last.Seconds(), told.CPU.Seconds(), rest.CPU.Seconds(), rest.RSS, rest.Peak)
 	s.samples.Add(bench.RoutesTold, s.n, last.Seconds())
 	s.samples.Add(bench.RoutesStart, s.n, (began + last).Seconds())
 	s.samples.Add(bench.RoutesCPU, s.n, told.CPU.Seconds())
-	s.samples.Add(bench.RoutesUpdates, s.n, float64(h.updates))
 	s.samples.Add(bench.RoutesRSS, s.n, rest.RSS)
 	return nil
 }
@@ -245,12 +244,11 @@ func (s *scenario) drain(ctx context.Context) error {
 		return err
 	}
 	written := time.Now()
-	before := s.router.heard.updates
 	h, err := s.router.has(ctx, 0)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("drain: all routes are withdrawn after %.3f s, in %d UPDATEs\n", h.last.Sub(written).Seconds(), h.updates-before)
+	fmt.Printf("drain: all routes are withdrawn after %.3f s\n", h.last.Sub(written).Seconds())
 	s.samples.Add(bench.Drain, s.n, h.last.Sub(written).Seconds())
 	return nil
 }
