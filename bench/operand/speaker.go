@@ -26,7 +26,7 @@ const (
 	Apps = "apps"
 	// NodeName is that of the speaker's node.
 	NodeName = "node-1"
-	// NodeAddress is its address on the LAN.
+	// NodeAddress is the node's address on the LAN.
 	NodeAddress = "10.0.0.1"
 	// Neighbour is the address of the only other machine there.
 	Neighbour = "10.0.0.2"
