@@ -163,7 +163,8 @@ func runController(ctx context.Context, f *controllerFlags) error {
 func controllerMapper() meta.RESTMapper {
 	return configuration.Mapper(corev1.SchemeGroupVersion.WithKind("Service"), corev1.SchemeGroupVersion.WithKind("Secret"),
 		corev1.SchemeGroupVersion.WithKind("ConfigMap"), corev1.SchemeGroupVersion.WithKind("Pod"), appsv1.SchemeGroupVersion.WithKind("Deployment"),
-		discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), v1beta1.GroupVersion.WithKind("ServiceL2Status"))
+		discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), v1beta1.GroupVersion.WithKind("ServiceL2Status"),
+		v1beta1.GroupVersion.WithKind("ServiceBGPStatus"), v1beta1.GroupVersion.WithKind("BGPSessionState"))
 }
 
 // elect lets one replica work at a time.
