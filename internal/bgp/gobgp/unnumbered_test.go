@@ -2,11 +2,13 @@ package gobgp_test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"metallb.io/operator/internal/bgp"
 	"metallb.io/operator/internal/bgp/bgptest"
@@ -62,7 +64,7 @@ func here(line string) string {
 
 // TestUnnumberedWithFRR has each end find the other by its router advertisements, and FRR forward traffic by the routes.
 func TestUnnumberedWithFRR(t *testing.T) {
-	h := cable(t, "/usr/lib/frr/bgpd", "vtysh", "ping")
+	h := cable(t, "/usr/lib/frr/bgpd", "vtysh")
 	f := bgptest.StartFRR(t, h, unnumberedFRR)
 	r := router(t)
 	set(t, r, peer("192.0.2.2", overInterface, func(p *bgp.Peer) { p.ASN = 0 }))
@@ -85,8 +87,23 @@ func TestUnnumberedWithFRR(t *testing.T) {
 		theirs := s.Found.WithZone("").String()
 		l2test.IP(t, "route add 198.51.100.2/32 via inet6 "+theirs+" dev lan0")
 		l2test.IP(t, "route add 2001:db8:2::2/128 via "+theirs+" dev lan0")
-		for _, line := range []string{"ping -c 1 -W 1 -I 198.51.100.2 203.0.113.1", "ping -c 1 -W 1 -I 2001:db8:2::2 2001:db8:1::1"} {
-			l2test.Eventually(t, soon, line, func() bool { _, ok := h.Run(line); return ok })
+		for from, to := range map[string]string{"198.51.100.2": "203.0.113.1", "2001:db8:2::2": "2001:db8:1::1"} {
+			service, err := net.Listen("tcp", net.JoinHostPort(to, "80"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer service.Close()
+			d := net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+			h.Inside(t, func() error {
+				l2test.Eventually(t, soon, to+" is reached", func() bool {
+					c, err := d.Dial("tcp", service.Addr().String())
+					if err == nil {
+						_ = c.Close()
+					}
+					return err == nil
+				})
+				return nil
+			})
 		}
 	})
 	t.Run("a router with another address is found again", func(t *testing.T) {
