@@ -45,6 +45,10 @@ var rules = map[string]rule{
 	"internal/bfd/bfdtest":  {may: []string{module + "internal/bfd"}, mayNot: slices.Concat(kube, linux)},
 	"internal/config":       {may: append([]string{module + "api", module + "internal/ipam", module + "internal/bgp"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/lbservice":    {may: append([]string{module + "internal/ipam", module + "internal/announce"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"internal/bgp/tcp": {
+		may:    []string{module + "internal/bgp", module + "internal/l2/l2test", "golang.org/x/sys"},
+		mayNot: slices.Concat(kube, linux),
+	},
 	"internal/bgp/discovery": {
 		may:    []string{module + "internal/l2/l2test", "golang.org/x"},
 		mayNot: slices.Concat(kube, linux),

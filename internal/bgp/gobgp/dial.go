@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"metallb.io/operator/internal/bgp"
+	"metallb.io/operator/internal/bgp/tcp"
 )
 
 // dialTimeout is how long a router may take for the TCP handshake: two SYN retransmissions.
@@ -24,7 +25,7 @@ func dial(ctx context.Context, p bgp.Peer) (net.Conn, error) {
 	d := net.Dialer{
 		Timeout: dialTimeout, KeepAlive: -1, // the hold timer sees to that
 		ControlContext: func(_ context.Context, _, _ string, c syscall.RawConn) (err error) {
-			if e := c.Control(func(fd uintptr) { err = prepare(int(fd), p) }); e != nil {
+			if e := c.Control(func(fd uintptr) { err = errors.Join(prepare(int(fd), p), place(int(fd), p)) }); e != nil {
 				return e
 			}
 			return err
@@ -41,7 +42,7 @@ func dial(ctx context.Context, p bgp.Peer) (net.Conn, error) {
 	return conn, nil
 }
 
-// prepare sets what must be set before the first segment is sent.
+// prepare sets how the segments of a session are sent.
 func prepare(fd int, p bgp.Peer) error {
 	// eBGP peers are on the same network unless it is said that they are not (RFC 4271, section 5.1.3).
 	ttl, least := maxTTL, 0
@@ -64,6 +65,11 @@ func prepare(fd int, p bgp.Peer) error {
 			return fmt.Errorf("ttlSecurityHops cannot be used: %w", err)
 		}
 	}
+	return nil
+}
+
+// place sets where the first segment is sent to, and how it is signed.
+func place(fd int, p bgp.Peer) error {
 	if p.Device != "" {
 		if err := unix.BindToDevice(fd, p.Device); err != nil {
 			return fmt.Errorf("device %s: %w", p.Device, err)
@@ -72,24 +78,7 @@ func prepare(fd int, p bgp.Peer) error {
 	if p.Password == "" {
 		return nil
 	}
-	if err := unix.SetsockoptTCPMD5Sig(fd, unix.IPPROTO_TCP, unix.TCP_MD5SIG, signature(p)); err != nil {
-		return fmt.Errorf("the password cannot be used (TCP MD5): %w", err)
-	}
-	return nil
-}
-
-// signature is the key for all segments to and from a peer.
-func signature(p bgp.Peer) *unix.TCPMD5Sig {
-	s := &unix.TCPMD5Sig{}
-	s.Addr.Family, s.Keylen = unix.AF_INET, uint16(copy(s.Key[:], p.Password.Reveal()))
-	address, at := p.Address.AsSlice(), 2 // after the port (sockaddr_in)
-	if p.Address.Is6() {
-		s.Addr.Family, at = unix.AF_INET6, 6 // after the port and the flow (sockaddr_in6)
-	}
-	for i, b := range address {
-		s.Addr.Data[at+i] = b
-	}
-	return s
+	return tcp.Sign(fd, p.Address, p.Password)
 }
 
 // unheard is what else it may be when a router seems to say nothing.
