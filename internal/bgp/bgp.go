@@ -35,6 +35,8 @@ type Peer struct {
 	// TTLSecurityHops is how many hops away the peer may be at most (GTSM, RFC 5082): packets leave with TTL 255, and what comes
 	// with a TTL below 256 less this number is dropped. 0: anything is taken.
 	TTLSecurityHops uint8
+	// Passive is a session for which the peer opens the connection, and never this end.
+	Passive bool
 	// GracefulRestart is offered (RFC 4724), with RestartTime.
 	GracefulRestart bool
 	// IPv4 and IPv6 are the families whose prefixes are exchanged.

@@ -25,6 +25,9 @@ type relay struct {
 	cause  error
 	over   chan struct{}
 
+	deciding  sync.Mutex
+	confirmed chan struct{} // closed when the router has agreed to the session
+
 	// Of the router's direction alone.
 	opened func([]byte) error // is told of its OPEN before the server is; nil: nobody is
 	heard  bool               // its OPEN
@@ -40,7 +43,7 @@ const openTimeout = 30 * time.Second
 const enough = 200 * time.Millisecond
 
 func newRelay(p bgp.Peer, router, server net.Conn, c *counters) *relay {
-	return &relay{peer: p, router: router, server: server, counters: c, over: make(chan struct{})}
+	return &relay{peer: p, router: router, server: server, counters: c, over: make(chan struct{}), confirmed: make(chan struct{})}
 }
 
 // run passes messages on until the connection ends, and says why it did.
@@ -74,6 +77,31 @@ func (r *relay) end(why bgp.Notification, cause error) {
 	}
 	_ = r.router.Close()
 	_ = r.server.Close()
+}
+
+// giveWay parts from the router because another connection is to be used, unless it has agreed to the session on this one; then it
+// returns false.
+func (r *relay) giveWay() bool {
+	r.deciding.Lock()
+	defer r.deciding.Unlock()
+	if ended(r.confirmed) {
+		return false
+	}
+	r.end(collision, errCollision)
+	return true
+}
+
+// confirm notes that the router has agreed to the session.
+func (r *relay) confirm() error {
+	r.deciding.Lock()
+	defer r.deciding.Unlock()
+	if r.ended() {
+		return net.ErrClosed
+	}
+	if !ended(r.confirmed) {
+		close(r.confirmed)
+	}
+	return nil
 }
 
 // tell writes a message to the router.
@@ -114,14 +142,7 @@ func (r *relay) fromServer() error {
 	}
 }
 
-func (r *relay) ended() bool {
-	select {
-	case <-r.over:
-		return true
-	default:
-		return false
-	}
-}
+func (r *relay) ended() bool { return ended(r.over) }
 
 // fromRouter passes on what the router says, but its routes.
 func (r *relay) fromRouter() error {
@@ -151,6 +172,10 @@ func (r *relay) fromRouter() error {
 			if r.peer.HoldTime == 0 {
 				neverExpire(m)
 			}
+		case keepalive:
+			if err := r.confirm(); err != nil {
+				return err
+			}
 		case notification:
 			_, _ = r.server.Write(m)
 			return r.answered(m)
@@ -174,6 +199,9 @@ func (r *relay) fromRouter() error {
 // answered is a notification of the router in words.
 func (r *relay) answered(m []byte) error {
 	n, _ := notificationOf(m)
+	if n == collision {
+		return fmt.Errorf("peer %s answered: %s: %w", r.peer.Address, described(m), errCollision)
+	}
 	if n.Code == 2 && n.Subcode == 2 {
 		return fmt.Errorf("peer %s answered: %s, we sent %d", r.peer.Address, described(m), r.peer.LocalASN)
 	}

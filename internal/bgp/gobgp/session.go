@@ -35,6 +35,8 @@ type session struct {
 	after  chan struct{}   // the end of the session in whose place this one is; nil: none
 	link   *discovery.Link // by which the router is found; nil: it has an address
 
+	calls *calls // that the router opens
+
 	mu       sync.Mutex
 	peer     bgp.Peer
 	paths    map[netip.Prefix]bgp.Path
@@ -48,7 +50,7 @@ type session struct {
 func newSession(p bgp.Peer, r *Router) *session {
 	s := &session{
 		router: r, log: r.log.With("peer", p.Name, "address", p.Place()), done: make(chan struct{}), peer: p,
-		paths: map[netip.Prefix]bgp.Path{}, counters: &counters{},
+		paths: map[netip.Prefix]bgp.Path{}, counters: &counters{}, calls: newCalls(),
 	}
 	s.status = bgp.Session{Peer: p.Name, State: bgp.Idle, Since: time.Now()}
 	return s
@@ -156,6 +158,7 @@ func (s *session) stop(why bgp.Notification) {
 // run connects again and again until the context ends.
 func (s *session) run(ctx context.Context) {
 	defer close(s.done)
+	defer s.calls.close()
 	if s.after != nil {
 		<-s.after
 	}
@@ -193,6 +196,9 @@ func (s *session) serve(ctx context.Context) error {
 		lasted, err := s.once(ctx, v, pause)
 		if ctx.Err() != nil {
 			break
+		}
+		if errors.Is(err, errCollision) && s.calls.waiting() {
+			continue // with that one
 		}
 		s.failed(err)
 		switch {
@@ -261,9 +267,10 @@ func (s *session) speak(ctx context.Context, v *speaker, r *relay, local netip.A
 		ipv4, ipv6 = ipv4 && s.nextHops.ipv4.IsValid(), ipv6 && s.nextHops.ipv6.IsValid()
 		s.becomeLocked(bgp.Established, func(x *bgp.Session) { x.IPv4, x.IPv6, x.Error = ipv4, ipv6, cmp.Or(s.incomplete(), x.Error) })
 	})
-	stop := s.follow(r)
+	unfollow, decided := s.follow(r), s.collisions(r)
 	err = r.run()
-	stop()
+	unfollow()
+	decided()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.relay = nil
@@ -313,12 +320,25 @@ func (s *session) connect(ctx context.Context) (net.Conn, bgp.Peer, error) {
 		if first {
 			s.become(bgp.Connect, nil)
 		}
+		if c, at := s.answer(peer); c != nil {
+			return c, at, nil
+		}
+		if peer.Passive {
+			s.become(bgp.Active, nil)
+			if s.pause(ctx, time.Hour); ctx.Err() != nil {
+				return nil, peer, ctx.Err()
+			}
+			continue
+		}
 		peer, err := s.locate(peer)
 		if err == nil {
 			var conn net.Conn
-			if conn, err = dial(ctx, peer); err == nil || ctx.Err() != nil {
+			if conn, err = s.call(ctx, peer); err == nil || ctx.Err() != nil {
 				return conn, peer, err
 			}
+		}
+		if errors.Is(err, errCollision) {
+			continue
 		}
 		s.failed(err)
 		pause := peer.ConnectTime

@@ -30,11 +30,11 @@ func (s *session) found(a netip.Addr) {
 	}
 }
 
-// pause waits before the next attempt to connect, for less if the router is found.
+// pause waits before the next attempt to connect, for less if the router is found or opens a connection.
 func (s *session) pause(ctx context.Context, d time.Duration) {
-	if s.link == nil {
-		wait(ctx, d)
-		return
+	var moved <-chan struct{}
+	if s.link != nil {
+		moved = s.link.Changed()
 	}
 	end := time.After(d)
 	for {
@@ -43,7 +43,9 @@ func (s *session) pause(ctx context.Context, d time.Duration) {
 			return
 		case <-end:
 			return
-		case <-s.link.Changed():
+		case <-s.calls.came:
+			return
+		case <-moved:
 			if _, err := s.link.Router(); err == nil {
 				return
 			}

@@ -26,11 +26,12 @@ import (
 const inside = "METALLB_TEST_NETNS"
 
 // Main is TestMain for packages that need a LAN: it runs the same test binary again inside a new network namespace.
-// Without the rights for it the tests run where they are and Require decides. Goroutines that are left are a failure.
-func Main(m *testing.M, run func(*testing.M) int) {
+// Without the rights for it the tests run where they are and Require decides. Goroutines that are left are a failure,
+// but for those that the caller knows of.
+func Main(m *testing.M, run func(*testing.M) int, known ...goleak.Option) {
 	if os.Getenv(inside) != "" || why() != "" {
 		code := run(m)
-		if err := goleak.Find(); err != nil && code == 0 {
+		if err := goleak.Find(known...); err != nil && code == 0 {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
