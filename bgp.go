@@ -22,6 +22,7 @@ func bgpEngineCommand(*flag.FlagSet) func(context.Context, *slog.Logger) error {
 	return func(_ context.Context, log *slog.Logger) error {
 		router := gobgp.New(log)
 		defer router.Close()
+		go func() { _ = engine.ServeCalls(router) }() // ends with the speaker, as this process does
 		return engine.Serve(os.Stdin, os.Stdout, router)
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"sync"
 	"time"
@@ -24,6 +26,7 @@ const (
 // client is the parent's end of a child: a bgp.Router over a pipe.
 type client struct {
 	cmd     *exec.Cmd
+	calls   *net.UnixConn
 	in      io.WriteCloser
 	replies chan reply
 	dead    chan struct{} // closed when the child has ended
@@ -42,10 +45,17 @@ func start(cmd *exec.Cmd, seen func([]bgp.Session)) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	calls, theirs, err := callsPipe()
+	if err != nil {
 		return nil, err
 	}
-	c := &client{cmd: cmd, in: in, replies: make(chan reply, 1), dead: make(chan struct{})}
+	cmd.ExtraFiles = []*os.File{theirs}
+	err = cmd.Start()
+	_ = theirs.Close()
+	if err != nil {
+		return nil, errors.Join(err, calls.Close())
+	}
+	c := &client{cmd: cmd, calls: calls, in: in, replies: make(chan reply, 1), dead: make(chan struct{})}
 	go c.listen(out, seen)
 	return c, nil
 }
@@ -64,6 +74,7 @@ func (c *client) listen(out io.Reader, seen func([]bgp.Session)) {
 		c.why = err
 	}
 	_ = c.in.Close()
+	_ = c.calls.Close()
 	close(c.dead)
 }
 

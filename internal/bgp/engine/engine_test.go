@@ -2,7 +2,10 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -23,7 +26,9 @@ const asChild = "METALLB_TEST_BGP_ENGINE"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asChild) != "" {
-		if err := Serve(os.Stdin, os.Stdout, &toy{peers: map[string]int{}, changed: make(chan struct{}, 1)}); err != nil {
+		r := &toy{peers: map[string]int{}, changed: make(chan struct{}, 1)}
+		go func() { _ = ServeCalls(r) }()
+		if err := Serve(os.Stdin, os.Stdout, r); err != nil {
 			println(err.Error())
 			os.Exit(1)
 		}
@@ -92,6 +97,13 @@ func (r *toy) Reset(name string, why bgp.Notification) error {
 	}
 	r.news()
 	return nil
+}
+
+// Accept says to the peer by whom it was taken.
+func (r *toy) Accept(name string, c net.Conn) error {
+	defer c.Close()
+	_, err := fmt.Fprintf(c, "%s %d", name, os.Getpid())
+	return err
 }
 
 func (r *toy) Sessions() []bgp.Session {
@@ -240,4 +252,38 @@ func TestAPeerThatIsRefusedSaysWhy(t *testing.T) {
 		o := e.Observed()[0]
 		return n == 3 && o.Name == "bad" && o.Session.State == bgp.Idle && strings.Contains(o.Session.Error, "no") && len(o.Paths) == 0
 	})
+}
+
+func TestAConnectionOfAPeerGoesToItsProcess(t *testing.T) {
+	e := engine(t)
+	e.Sync([]bgp.Wanted{wanted("a"), wanted("b")})
+	eventually(t, e, "both run", func() bool {
+		a, _ := at(e, "a")
+		b, _ := at(e, "b")
+		return a != 0 && b != 0
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, name := range []string{"a", "b", "nobody", "b"} {
+		there, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		here, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Accept(name, here)
+		want := ""
+		if p, _ := at(e, name); p != 0 {
+			want = fmt.Sprint(name, " ", p)
+		}
+		if got, _ := io.ReadAll(there); string(got) != want {
+			t.Errorf("the connection of %s was answered by %q, not %q", name, got, want)
+		}
+		_ = there.Close()
+	}
 }
