@@ -30,6 +30,7 @@ import (
 	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/bfd/udp"
+	"metallb.io/operator/internal/bgp/tcp"
 	"metallb.io/operator/internal/l2/arp"
 	"metallb.io/operator/internal/l2/iface"
 	"metallb.io/operator/internal/l2/ndp"
@@ -46,6 +47,7 @@ type speakerFlags struct {
 	class                                 lbservice.Class
 	gossipAddress, gossipLabels, secretAt string
 	gossipPort, probePort, metricsPort    int
+	bgpListenPort                         int
 	metricsAddress, probeAddress          string
 	excludeInterfaces                     string
 	ignoreExcludeLabel                    bool
@@ -75,6 +77,7 @@ func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger
 	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "", "address of /metrics; by default all")
 	f.metrics.declare(fs)
 	fs.StringVar(&f.excludeInterfaces, "exclude-interfaces", "", "network interfaces on which nothing is announced, besides those of containers and virtual machines: names, or regular expressions that begin with ^, with commas between")
+	fs.IntVar(&f.bgpListenPort, "bgp-listen-port", 0, "port where BGP peers can open connections; 0: they cannot, and this end opens them all")
 	fs.DurationVar(&f.heartbeat, "heartbeat-interval", heartbeat.DefaultInterval, "time between two heartbeats to a neighbour, UDP port 3784; two that are missed are silence, if the node's kernel does not answer either; 0: no heartbeats")
 	fs.DurationVar(&f.timing.ProbeInterval, "ml-probe-interval", members.DefaultTiming.ProbeInterval, "time between two looks at another speaker")
 	fs.DurationVar(&f.timing.ProbeTimeout, "ml-probe-timeout", 0, "how long its answer may take before it is asked for by other ways; by default half of --ml-probe-interval")
@@ -107,6 +110,9 @@ func (f *speakerFlags) check() (gossip netip.AddrPort, pods labels.Selector, err
 	}
 	if f.gossipPort < 1 || f.gossipPort > 65535 {
 		errs = append(errs, fmt.Errorf("--ml-bindport: %d is no port", f.gossipPort))
+	}
+	if f.bgpListenPort < 0 || f.bgpListenPort > 65535 {
+		errs = append(errs, fmt.Errorf("--bgp-listen-port: %d is no port", f.bgpListenPort))
 	}
 	if err := f.timing.Check(); err != nil {
 		errs = append(errs, fmt.Errorf("--ml-probe-interval, --ml-probe-timeout, --ml-suspicion-multiplier: %w", err))
@@ -191,7 +197,13 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	}
 	bgp := newEngine(cmp.Or(f.logLevel, "info"), log)
 	defer bgp.Close()
-	routers := sessions.New(bgp, paths.Share(), log)
+	var listener sessions.Listener
+	if f.bgpListenPort > 0 {
+		l := tcp.New(uint16(f.bgpListenPort), bgp.Accept, log)
+		defer l.Close()
+		listener = l
+	}
+	routers := sessions.New(bgp, paths.Share(), listener, log)
 	defer routers.Close()
 	group, err := join(ctx, member)
 	if err != nil {

@@ -49,7 +49,7 @@ func newSessions(t *testing.T, log *slog.Logger) (s *sessions.Sessions, end func
 	}, log)
 	server := udp.New(udp.Options{Log: log, Lock: "@metallb.io/test/" + t.Name()})
 	paths := udp.Divide(server)
-	s = sessions.New(e, paths.Share(), log)
+	s = sessions.New(e, paths.Share(), nil, log)
 	return s, func() {
 		s.Close()
 		e.Close()

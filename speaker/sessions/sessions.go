@@ -46,6 +46,11 @@ type Engine interface {
 	Reset(peer string, why bgp.Notification)
 }
 
+// Listener accepts connections that peers open, as a tcp.Listener does.
+type Listener interface {
+	Sync([]bgp.Peer) error
+}
+
 // Watch runs BFD sessions, as a udp.Share does.
 type Watch interface {
 	Sync([]udp.Session) ([]udp.Status, error)
@@ -58,6 +63,7 @@ type Watch interface {
 type Sessions struct {
 	engine  Engine
 	watch   Watch
+	listen  Listener // nil: peers open none
 	log     *slog.Logger
 	changed chan struct{}
 	done    chan struct{}
@@ -69,11 +75,13 @@ type Sessions struct {
 	keys      map[string]udp.Key    // of the peers' BFD sessions, by name
 	synced    []udp.Session
 	complaint string
+	admitted  []bgp.Peer
+	unheard   string // what the Listener complains of
 }
 
-// New returns Sessions with no peer. Close ends them, and neither the Engine nor the Watch.
-func New(e Engine, w Watch, log *slog.Logger) *Sessions {
-	s := &Sessions{engine: e, watch: w, log: log, changed: make(chan struct{}, 1), done: make(chan struct{}), keys: map[string]udp.Key{}}
+// New returns Sessions with no peer; without a Listener, if that is nil. Close ends them, and none of what they are made of.
+func New(e Engine, w Watch, l Listener, log *slog.Logger) *Sessions {
+	s := &Sessions{engine: e, watch: w, listen: l, log: log, changed: make(chan struct{}, 1), done: make(chan struct{}), keys: map[string]udp.Key{}}
 	s.over.Go(s.follow)
 	return s
 }
@@ -85,6 +93,7 @@ func (s *Sessions) Sync(peers []Peer) {
 		wanted[i] = peers[i].Wanted
 	}
 	s.engine.Sync(wanted)
+	s.admit(wanted)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.peers = peers
@@ -93,6 +102,31 @@ func (s *Sessions) Sync(peers []Peer) {
 		s.planned[p.Name] = p.Paths
 	}
 	s.look()
+}
+
+// admit says who may open connections.
+func (s *Sessions) admit(wanted []bgp.Wanted) {
+	if s.listen == nil {
+		return
+	}
+	peers := make([]bgp.Peer, len(wanted))
+	for i := range wanted {
+		peers[i] = wanted[i].Peer
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Equal(peers, s.admitted) && s.unheard == "" {
+		return
+	}
+	s.admitted = peers
+	text := ""
+	if err := s.listen.Sync(peers); err != nil {
+		text = err.Error()
+	}
+	if text != s.unheard && text != "" {
+		s.log.Warn("not all BGP peers can open connections", "error", text)
+	}
+	s.unheard = text
 }
 
 // look has the paths to all peers watched of which it is known where they are; mu is held.
@@ -145,6 +179,9 @@ func (s *Sessions) Observed() []Observed {
 	out := make([]Observed, len(all))
 	for i, o := range all {
 		out[i].Observed, out[i].Planned = o, planned[o.Name]
+		if o.Passive && s.listen == nil && o.Session.Error == "" {
+			out[i].Session.Error = notListening
+		}
 		k, ok := keys[o.Name]
 		if !ok {
 			continue
@@ -157,6 +194,9 @@ func (s *Sessions) Observed() []Observed {
 	}
 	return out
 }
+
+// notListening is what is wrong with a peer that is to open the connection itself, and cannot.
+const notListening = "the peer is to open the connection (passiveMode), and the speakers do not listen: write spec.bgp.listenPort in the MetalLB resource"
 
 // Changed signals that Observed has something new.
 func (s *Sessions) Changed() <-chan struct{} { return s.changed }

@@ -78,7 +78,7 @@ func TestASessionEndsWithItsPath(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &recorder{news: make(chan struct{}, 1), changes: []udp.Change{tt.change}}
-			s := New(r, watch{r}, slog.New(slog.DiscardHandler))
+			s := New(r, watch{r}, nil, slog.New(slog.DiscardHandler))
 			defer s.Close()
 			s.Sync(peers(time.Second))
 			r.news <- struct{}{}
@@ -94,7 +94,7 @@ func TestASessionEndsWithItsPath(t *testing.T) {
 
 func TestPathsAreWatchedForThoseWhoWantIt(t *testing.T) {
 	r := &recorder{}
-	s := New(r, watch{r}, slog.New(slog.DiscardHandler))
+	s := New(r, watch{r}, nil, slog.New(slog.DiscardHandler))
 	defer s.Close()
 	s.Sync(peers(time.Second))
 	s.Sync(peers(time.Second))
@@ -110,7 +110,7 @@ func TestPathsAreWatchedForThoseWhoWantIt(t *testing.T) {
 
 func TestARouterIsWatchedWhereItIsFound(t *testing.T) {
 	r := &recorder{moved: make(chan struct{})}
-	s := New(r, watch{r}, slog.New(slog.DiscardHandler))
+	s := New(r, watch{r}, nil, slog.New(slog.DiscardHandler))
 	defer s.Close()
 	p := peers(time.Second)[:1]
 	p[0].Address, p[0].Interface = netip.Addr{}, "eth1"
