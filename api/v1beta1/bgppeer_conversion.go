@@ -34,6 +34,7 @@ type v1beta2Fields struct {
 	VRFName                string                 `json:"vrf,omitempty"`
 	DisableMP              bool                   `json:"disableMP,omitempty"`
 	DualStackAddressFamily bool                   `json:"dualStackAddressFamily,omitempty"`
+	PassiveMode            bool                   `json:"passiveMode,omitempty"`
 }
 
 // BGPPeerToV1beta2 writes in, read as v1beta1, into out. What v1beta1 cannot say comes from the annotation, unless the
@@ -77,6 +78,7 @@ func BGPPeerToV1beta2(in *BGPPeer, out *v1beta2.BGPPeer) error {
 		VRFName:                extra.VRFName,
 		DisableMP:              extra.DisableMP,
 		DualStackAddressFamily: extra.DualStackAddressFamily,
+		PassiveMode:            extra.PassiveMode,
 	}
 	if s.ASN == 0 {
 		out.Spec.DynamicASN = extra.DynamicASN
@@ -110,6 +112,7 @@ func BGPPeerFromV1beta2(in *v1beta2.BGPPeer, out *BGPPeer) error {
 		VRFName:                s.VRFName,
 		DisableMP:              s.DisableMP,
 		DualStackAddressFamily: s.DualStackAddressFamily,
+		PassiveMode:            s.PassiveMode,
 	})
 	if err != nil {
 		return err

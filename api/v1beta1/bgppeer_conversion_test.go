@@ -73,10 +73,10 @@ var pairs = map[string]struct{ v1beta1, v1beta2 string }{
 		v1beta2: `{metadata: {name: p}, spec: {myASN: 1, peerASN: 2, peerAddress: 192.0.2.1, holdTime: 90s, keepaliveTime: 0s}}`,
 	},
 	"everything that v1beta1 lacks": {
-		v1beta1: `{metadata: {name: p, annotations: {c: d, metallb.io/v1beta2-fields: '{"localASN":3,"dynamicASN":"external","interface":"eth1","connectTime":"10s","passwordSecret":{"name":"s"},"enableGracefulRestart":true,"ttlSecurityHops":7,"vrf":"red","disableMP":true,"dualStackAddressFamily":true}'}},
+		v1beta1: `{metadata: {name: p, annotations: {c: d, metallb.io/v1beta2-fields: '{"localASN":3,"dynamicASN":"external","interface":"eth1","connectTime":"10s","passwordSecret":{"name":"s"},"enableGracefulRestart":true,"ttlSecurityHops":7,"vrf":"red","disableMP":true,"dualStackAddressFamily":true,"passiveMode":true}'}},
   spec: {myASN: 1, peerASN: 0, peerAddress: ""}}`,
 		v1beta2: `{metadata: {name: p, annotations: {c: d}}, spec: {myASN: 1, localASN: 3, dynamicASN: external, interface: eth1, connectTime: 10s, passwordSecret: {name: s},
-  enableGracefulRestart: true, ttlSecurityHops: 7, vrf: red, disableMP: true, dualStackAddressFamily: true}}`,
+  enableGracefulRestart: true, ttlSecurityHops: 7, vrf: red, disableMP: true, dualStackAddressFamily: true, passiveMode: true}}`,
 	},
 }
 

@@ -193,6 +193,17 @@ type KubeProxyConfig struct {
 	HealthURL string `json:"healthURL,omitempty"`
 }
 
+// BGPConfig says how speakers take part in BGP.
+type BGPConfig struct {
+	// ListenPort is the TCP port of the nodes where BGPPeers can open connections, usually 179. Others are refused. A port below
+	// 1024 needs the capability NET_BIND_SERVICE, which the speaker's pods then get. Unset: speakers open all connections
+	// themselves, and do not listen.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	ListenPort int32 `json:"listenPort,omitempty"`
+}
+
 // TLSVersion is a version of TLS, as Kubernetes names it.
 //
 // +kubebuilder:validation:Enum=VersionTLS12;VersionTLS13
@@ -293,6 +304,10 @@ type MetalLBSpec struct {
 	// BGPBackend is accepted with every value that manifests carry and changes nothing: one implementation serves all.
 	// +optional
 	BGPBackend BGPBackend `json:"bgpBackend,omitempty"`
+
+	// BGP says how speakers take part in BGP. Unset: they open connections to the BGPPeers, and accept none.
+	// +optional
+	BGP *BGPConfig `json:"bgp,omitempty"`
 
 	// FRRK8sConfig is accepted for manifests that ask for the frr-k8s backend.
 	// +optional

@@ -144,6 +144,10 @@ type BGPPeerSpec struct {
 	// +optional
 	TTLSecurityHops uint8 `json:"ttlSecurityHops,omitempty"`
 
+	// PassiveMode leaves it to the peer to open the connection. The speakers must listen then: spec.bgp.listenPort of MetalLB.
+	// +optional
+	PassiveMode bool `json:"passiveMode,omitempty"`
+
 	// VRFName is the VRF of the node in which the session runs. Unset: the default one.
 	// +optional
 	VRFName string `json:"vrf,omitempty"`

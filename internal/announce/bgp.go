@@ -123,7 +123,7 @@ func (b *basis) peer(p *config.Peer) BGPPeer {
 	out.Peer = bgp.Peer{
 		Name: p.Name, LocalASN: cmp.Or(p.LocalASN, p.MyASN), ASN: p.ASN, Address: p.Address, Interface: p.Interface, Port: p.Port, Source: p.Source,
 		Device: p.VRF, RouterID: p.RouterID, HoldTime: p.HoldTime, KeepaliveTime: p.KeepaliveTime, ConnectTime: p.ConnectTime,
-		Password: p.Password, MultiHop: p.MultiHop, TTLSecurityHops: p.TTLSecurityHops, GracefulRestart: p.GracefulRestart,
+		Password: p.Password, MultiHop: p.MultiHop, TTLSecurityHops: p.TTLSecurityHops, GracefulRestart: p.GracefulRestart, Passive: p.Passive,
 		IPv4: p.DualStack || p.Address.Is4(), IPv6: p.DualStack || p.Address.Is6(),
 	}
 	if p.Dynamic == "internal" {

@@ -278,14 +278,14 @@ func TestPeersOfANode(t *testing.T) {
 	c := routed(nil, func(c *Cluster) {
 		c.Config.Peers = append(c.Config.Peers,
 			config.Peer{Name: "any", MyASN: 64512, LocalASN: 64999, Dynamic: "external", Address: netip.MustParseAddr("192.0.2.3"), RouterID: netip.MustParseAddr("10.0.0.1"), DualStack: true, VRF: "red", MultiHop: true, Password: "x"},
-			config.Peer{Name: "link", MyASN: 64512, ASN: 1, Interface: "eth0", MultiHop: true, Source: netip.MustParseAddr("192.0.2.5"), TTLSecurityHops: 3},
+			config.Peer{Name: "link", MyASN: 64512, ASN: 1, Interface: "eth0", Passive: true, MultiHop: true, Source: netip.MustParseAddr("192.0.2.5"), TTLSecurityHops: 3},
 			config.Peer{Name: "others", MyASN: 64512, ASN: 1, Address: netip.MustParseAddr("192.0.2.4"), NodeSelectors: selector("rack=2")})
 	})
 	id := netip.MustParseAddr("192.0.2.101")
 	want := []bgp.Peer{
 		{Name: "any", LocalASN: 64999, Address: netip.MustParseAddr("192.0.2.3"), RouterID: netip.MustParseAddr("10.0.0.1"), Device: "red", MultiHop: true, Password: "x", IPv4: true, IPv6: true},
 		{Name: "four", LocalASN: 64512, ASN: 64513, Address: netip.MustParseAddr("192.0.2.2"), Port: 179, RouterID: id, IPv4: true},
-		{Name: "link", LocalASN: 64512, ASN: 1, Interface: "eth0", RouterID: id, IPv4: true, IPv6: true, TTLSecurityHops: 3},
+		{Name: "link", LocalASN: 64512, ASN: 1, Interface: "eth0", Passive: true, RouterID: id, IPv4: true, IPv6: true, TTLSecurityHops: 3},
 		{Name: "six", LocalASN: 64512, ASN: 64512, Address: netip.MustParseAddr("2001:db8::2"), Port: 179, RouterID: id, IPv6: true},
 	}
 	for i, got := range Plan(Snapshot{Cluster: c}).BGP.Peers {

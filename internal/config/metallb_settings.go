@@ -27,6 +27,9 @@ func settings(spec *field.Path, s *v1beta1.MetalLBSpec) field.ErrorList {
 	if s.Memberlist != nil {
 		errs = append(errs, memberlist(spec.Child("memberlist"), s.Memberlist)...)
 	}
+	if b := s.BGP; b != nil && (b.ListenPort < 0 || b.ListenPort > 65535) {
+		errs = append(errs, field.Invalid(spec.Child("bgp", "listenPort"), b.ListenPort, "is no port: write 179, where routers expect BGP, or another one up to 65535"))
+	}
 	if s.KubeProxy != nil {
 		errs = append(errs, kubeProxy(spec.Child("kubeProxy"), s.KubeProxy)...)
 	}

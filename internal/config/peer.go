@@ -53,7 +53,7 @@ func (c *compiler) peer(in *v1beta2.BGPPeer) (*peerDraft, bool) {
 	d := &peerDraft{source: source, age: c.age(source, in.CreationTimestamp)}
 	d.peer = Peer{
 		Name: in.Name, Interface: in.Spec.Interface, VRF: in.Spec.VRFName, Port: in.Spec.Port, MultiHop: in.Spec.EBGPMultiHop, TTLSecurityHops: in.Spec.TTLSecurityHops,
-		GracefulRestart: in.Spec.EnableGracefulRestart, DualStack: in.Spec.DualStackAddressFamily,
+		GracefulRestart: in.Spec.EnableGracefulRestart, DualStack: in.Spec.DualStackAddressFamily, Passive: in.Spec.PassiveMode,
 	}
 	if d.peer.Port == 0 {
 		d.peer.Port = bgpPort // not defaulted where it was stored by an old version

@@ -152,6 +152,8 @@ type Peer struct {
 	GracefulRestart, MultiHop, DualStack bool
 	// TTLSecurityHops is how many hops away the peer may be at most (RFC 5082); 0: TTLs are not looked at.
 	TTLSecurityHops uint8
+	// Passive: the peer opens the connection.
+	Passive bool
 	// VRF of the node; empty: the default one.
 	VRF string
 }

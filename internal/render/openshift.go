@@ -23,6 +23,10 @@ var sccOf = map[string]string{Controller: "restricted-v2", Speaker: SpeakerSCC}
 // allow everything else besides.
 func (r renderer) securityContextConstraints() *unstructured.Unstructured {
 	runAsAny := func() map[string]any { return map[string]any{"type": "RunAsAny"} }
+	var allowed []any
+	for _, c := range r.speakerCapabilities() {
+		allowed = append(allowed, string(c))
+	}
 	u := &unstructured.Unstructured{Object: map[string]any{
 		"allowHostDirVolumePlugin": false,
 		"allowHostIPC":             false,
@@ -31,7 +35,7 @@ func (r renderer) securityContextConstraints() *unstructured.Unstructured {
 		"allowHostPorts":           false,
 		"allowPrivilegeEscalation": false,
 		"allowPrivilegedContainer": false,
-		"allowedCapabilities":      []any{"NET_RAW"},
+		"allowedCapabilities":      allowed,
 		"defaultAddCapabilities":   nil,
 		"requiredDropCapabilities": []any{"ALL"},
 		"readOnlyRootFilesystem":   true,

@@ -107,7 +107,7 @@ func TestEveryFieldOfTheSpecReachesTheObjectsUnlessItIsAcceptedWithoutEffect(t *
 		reflect.ValueOf(&only.Spec).Elem().Field(i).Set(spec.Field(i))
 		check(name, only)
 	}
-	for _, part := range []string{"ControllerConfig", "SpeakerConfig", "Memberlist", "KubeProxy", "Metrics"} {
+	for _, part := range []string{"ControllerConfig", "SpeakerConfig", "Memberlist", "BGP", "KubeProxy", "Metrics"} {
 		of := spec.FieldByName(part).Elem()
 		for _, field := range reflect.VisibleFields(of.Type()) {
 			if field.Anonymous {

@@ -117,6 +117,9 @@ func (r renderer) speakerArgs() []string {
 	if names := r.m.Spec.ExcludeInterfaces; len(names) > 0 {
 		args = append(args, "--exclude-interfaces="+join(names))
 	}
+	if port := r.bgpPort(); port > 0 {
+		args = append(args, flagInt("bgp-listen-port", int(port)))
+	}
 	proxy := ptr.Deref(r.m.Spec.KubeProxy, v1beta1.KubeProxyConfig{})
 	if proxy.Health != "" {
 		args = append(args, "--kube-proxy-health="+strings.ToLower(string(proxy.Health)))
@@ -138,6 +141,19 @@ func (r renderer) speakerArgs() []string {
 		args = append(args, flagInt("ml-suspicion-multiplier", int(*gossip.SuspicionMultiplier)))
 	}
 	return args
+}
+
+// bgpPort is where the speakers accept BGP connections; 0: nowhere.
+func (r renderer) bgpPort() int32 { return ptr.Deref(r.m.Spec.BGP, v1beta1.BGPConfig{}).ListenPort }
+
+// speakerCapabilities are for packet sockets and, if there is need, a port that not everybody may have.
+func (r renderer) speakerCapabilities() []corev1.Capability {
+	const unprivileged = 1024
+	out := []corev1.Capability{"NET_RAW"}
+	if port := r.bgpPort(); port > 0 && port < unprivileged {
+		out = append(out, "NET_BIND_SERVICE")
+	}
+	return out
 }
 
 // updateStrategy is, unless the resource asks for another, that the new pod starts beside the old one, so that a node is
@@ -186,7 +202,7 @@ func (r renderer) speaker() *appsv1.DaemonSet {
 			AllowPrivilegeEscalation: ptr.To(false),
 			ReadOnlyRootFilesystem:   ptr.To(true),
 			Capabilities: &corev1.Capabilities{
-				Add:  []corev1.Capability{"NET_RAW"},
+				Add:  r.speakerCapabilities(),
 				Drop: []corev1.Capability{"ALL"},
 			},
 		},
