@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -100,7 +101,7 @@ func Local(name string) (netip.Addr, error) {
 	case ifi.Flags&net.FlagRunning == 0:
 		return netip.Addr{}, fmt.Errorf("interface %s has no carrier", name)
 	}
-	c, err := net.Dial("udp6", netip.AddrPortFrom(allNodes.WithZone(name), 9).String()) // sends nothing
+	c, err := net.Dial("udp6", netip.AddrPortFrom(ByNumber(allNodes.WithZone(name)), 9).String()) // sends nothing
 	if err == nil {
 		defer func() { _ = c.Close() }()
 		if a := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); a.IsLinkLocalUnicast() {
@@ -108,6 +109,15 @@ func Local(name string) (netip.Addr, error) {
 		}
 	}
 	return netip.Addr{}, fmt.Errorf("interface %s has no IPv6 link-local address that can be used", name)
+}
+
+// ByNumber has an address name its interface by the number, if there is such an interface: package net remembers the numbers of
+// names for a minute, in which an interface may have been made anew.
+func ByNumber(a netip.Addr) netip.Addr {
+	if ifi, err := net.InterfaceByName(a.Zone()); err == nil {
+		return a.WithZone(strconv.Itoa(ifi.Index))
+	}
+	return a
 }
 
 // listen hears routers and advertises this node until something is wrong, and says what.
@@ -224,7 +234,7 @@ func open(ctx context.Context, ifi *net.Interface) (*ipv6.PacketConn, error) {
 }
 
 func send(c *ipv6.PacketConn, ifi *net.Interface, to netip.Addr, m []byte) error {
-	_, err := c.WriteTo(m, nil, &net.IPAddr{IP: to.AsSlice(), Zone: ifi.Name})
+	_, err := c.WriteTo(m, nil, &net.IPAddr{IP: to.AsSlice(), Zone: strconv.Itoa(ifi.Index)})
 	return err
 }
 

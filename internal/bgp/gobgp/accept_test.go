@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"metallb.io/operator/internal/bgp"
 	"metallb.io/operator/internal/bgp/bgptest"
@@ -66,14 +67,15 @@ func TestCollisions(t *testing.T) {
 			f := bgptest.StartFRR(t, h, frr(64513, "192.0.2.1 remote-as 64512", "192.0.2.1 timers connect 1"))
 			p := peer("192.0.2.2")
 			p.RouterID = netip.MustParseAddr(id)
-			for range 10 {
+			for i := range 10 {
+				f.Ask(t, "clear bgp *") // it connects within a second or so
+				time.Sleep(time.Duration(i) * 150 * time.Millisecond)
 				r := gobgp.New(slog.New(slog.DiscardHandler))
 				l := tcp.New(179, func(name string, c net.Conn) { _ = r.Accept(name, c) }, slog.New(slog.DiscardHandler))
 				set(t, r, p)
 				if err := l.Sync([]bgp.Peer{p}); err != nil {
 					t.Fatal(err)
 				}
-				f.Ask(t, "clear bgp *") // it connects now
 				announce(t, r, path("203.0.113.1/32"))
 				since := established(t, r).Since
 				l2test.Eventually(t, soon, "FRR has the route, and one connection is left", func() bool {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"metallb.io/operator/internal/bgp"
+	"metallb.io/operator/internal/bgp/discovery"
 	"metallb.io/operator/internal/bgp/tcp"
 )
 
@@ -35,7 +36,7 @@ func dial(ctx context.Context, p bgp.Peer) (net.Conn, error) {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.Source, 0))
 	}
 	to := netip.AddrPortFrom(p.Address, p.Port)
-	conn, err := d.DialContext(ctx, "tcp", to.String())
+	conn, err := d.DialContext(ctx, "tcp", netip.AddrPortFrom(discovery.ByNumber(p.Address), p.Port).String())
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to %s: %w", to, inWords(err, p))
 	}

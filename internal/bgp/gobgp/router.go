@@ -1,7 +1,7 @@
 // Package gobgp runs BGP sessions on embedded GoBGP servers. It is the only importer of GoBGP, and knows nothing of
 // Kubernetes.
 //
-// Every session has a server of its own, with no listener and no gRPC, that knows one peer: this package, on the loopback
+// Every session has a server of its own, with no gRPC, that knows and listens to one peer: this package, on the loopback
 // interface. What the server and the router say to each other passes through here (relay.go). So nothing that is done to
 // one session can be felt by another, two sessions may differ in router ID and AS number, and it is here that is decided what
 // GoBGP leaves no choice in: when to connect and how, what of a router's messages to believe, and how a session ends. In

@@ -227,7 +227,7 @@ func (s *session) once(ctx context.Context, v *speaker, pause time.Duration) (la
 		return 0, err
 	}
 	defer v.finish()
-	wait(ctx, pause) // while the server is on its way
+	wait(ctx, pause)
 	router, peer, err := s.connect(ctx)
 	if err != nil {
 		return 0, err
@@ -237,7 +237,7 @@ func (s *session) once(ctx context.Context, v *speaker, pause time.Duration) (la
 	if err := s.install(v, nextHopsOf(local, peer, true)); err != nil {
 		return 0, err
 	}
-	server, err := v.accept(ctx)
+	server, err := v.connect(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -7,9 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -17,7 +15,6 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
 	packet "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	gobgp "github.com/osrg/gobgp/v4/pkg/server"
-	"golang.org/x/sys/unix"
 
 	"metallb.io/operator/internal/bgp"
 )
@@ -27,27 +24,23 @@ const loopback = "127.0.0.1"
 
 // speaker is a GoBGP server. What it announces stays from one connection to the next.
 type speaker struct {
-	peer     bgp.Peer
-	server   *gobgp.BgpServer
-	listener *net.TCPListener
-	calls    chan net.Conn // the latest connection from the server
-	stop     context.CancelFunc
+	peer   bgp.Peer
+	server *gobgp.BgpServer
+	at     netip.AddrPort // of the server
+	stop   context.CancelFunc
+	active chan struct{} // size 1: the server takes a connection
 
 	mu          sync.Mutex
+	port        int // of this end of the connection; 0: there is none
 	established func(ipv4, ipv6 bool)
 }
 
 func newSpeaker(p bgp.Peer, log *slog.Logger) (*speaker, error) {
-	l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.MustParseAddrPort(loopback+":0")))
-	if err != nil {
-		return nil, fmt.Errorf("no connection within this process: %w", err)
-	}
 	server := gobgp.NewBgpServer(gobgp.LoggerOption(slog.New(newQuiet(log.Handler())), nil))
 	ctx, stop := context.WithCancel(context.Background())
-	v := &speaker{peer: p, server: server, listener: l, calls: make(chan net.Conn, 1), stop: stop}
+	v := &speaker{peer: p, server: server, stop: stop, active: make(chan struct{}, 1)}
 	go server.Serve()
-	global := &api.Global{Asn: p.LocalASN, RouterId: p.RouterID.String(), ListenPort: -1}
-	if err := server.StartBgp(ctx, &api.StartBgpRequest{Global: global}); err != nil {
+	if err := v.listen(ctx); err != nil {
 		v.close()
 		return nil, err
 	}
@@ -55,26 +48,47 @@ func newSpeaker(p bgp.Peer, log *slog.Logger) (*speaker, error) {
 		v.close()
 		return nil, err
 	}
-	go v.answer()
 	return v, nil
+}
+
+// listen starts the server at a port that is free. Another process may take it in between, hence several attempts.
+func (v *speaker) listen(ctx context.Context) (err error) {
+	for range 5 {
+		var l *net.TCPListener
+		if l, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.MustParseAddrPort(loopback+":0"))); err != nil {
+			break
+		}
+		v.at = l.Addr().(*net.TCPAddr).AddrPort()
+		_ = l.Close()
+		global := &api.Global{
+			Asn: v.peer.LocalASN, RouterId: v.peer.RouterID.String(), ListenAddresses: []string{loopback}, ListenPort: int32(v.at.Port()),
+		}
+		if err = v.server.StartBgp(ctx, &api.StartBgpRequest{Global: global}); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("no connection within this process: %w", err)
 }
 
 // close ends the server.
 func (v *speaker) close() {
 	v.stop() // the watch first: GoBGP waits for it
-	_ = v.listener.Close()
 	v.server.Stop()
 }
 
-// begin has the server call the relay, which it does within two seconds.
+// begin has the server await the relay. If it were to call by itself, it would wait for up to two seconds first.
 func (v *speaker) begin() error {
 	p := v.peer
+	select {
+	case <-v.active: // of the last connection
+	default:
+	}
 	neighbour := &api.Peer{
 		Conf: &api.PeerConf{NeighborAddress: loopback, PeerAsn: p.ASN, LocalAsn: p.LocalASN},
 		Timers: &api.Timers{Config: &api.TimersConfig{
-			HoldTime: seconds(p.HoldTime), KeepaliveInterval: seconds(p.KeepaliveTime), ConnectRetry: 1, IdleHoldTimeAfterReset: 1,
+			HoldTime: seconds(p.HoldTime), KeepaliveInterval: seconds(p.KeepaliveTime), IdleHoldTimeAfterReset: 1,
 		}},
-		Transport: &api.Transport{LocalAddress: loopback, RemotePort: uint32(v.listener.Addr().(*net.TCPAddr).Port)},
+		Transport: &api.Transport{LocalAddress: loopback, PassiveMode: true},
 	}
 	if p.GracefulRestart {
 		// What is forwarded does not depend on this process, and the peer may have kept what the last session told it.
@@ -89,6 +103,24 @@ func (v *speaker) begin() error {
 		neighbour.AfiSafis = append(neighbour.AfiSafis, family(api.Family_AFI_IP6, p.GracefulRestart))
 	}
 	return v.server.AddPeer(context.Background(), &api.AddPeerRequest{Peer: neighbour})
+}
+
+// connect returns a connection to the server, which has begun.
+func (v *speaker) connect(ctx context.Context) (net.Conn, error) {
+	select {
+	case <-v.active:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	d := net.Dialer{KeepAlive: -1}
+	c, err := d.DialContext(ctx, "tcp4", v.at.String())
+	if err != nil {
+		return nil, fmt.Errorf("no connection within this process: %w", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.port = c.LocalAddr().(*net.TCPAddr).Port
+	return c, nil
 }
 
 // deferral is how long, in seconds, to wait with what is announced for the end of what the peer announces (RFC 4724, section
@@ -106,14 +138,12 @@ func family(afi api.Family_Afi, restart bool) *api.AfiSafi {
 	}
 }
 
-// finish has the server forget the connection, so that it calls again at once when it is to begin.
+// finish has the server forget the connection.
 func (v *speaker) finish() {
+	v.mu.Lock()
+	v.port = 0
+	v.mu.Unlock()
 	_ = v.server.DeletePeer(context.Background(), &api.DeletePeerRequest{Address: loopback})
-	select {
-	case c := <-v.calls:
-		_ = c.Close()
-	default:
-	}
 }
 
 // onEstablished has f called when the session is established, with the families that it has.
@@ -125,10 +155,22 @@ func (v *speaker) onEstablished(f func(ipv4, ipv6 bool)) {
 
 // seen is called by the server, one event after the other.
 func (v *speaker) seen(e *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
+	switch e.Peer.State.SessionState {
+	case packet.BGP_FSM_ACTIVE:
+		select {
+		case v.active <- struct{}{}:
+		default:
+		}
+		return
+	case packet.BGP_FSM_ESTABLISHED:
+	default:
+		return
+	}
 	v.mu.Lock()
 	f := v.established
+	ours := v.port != 0 && e.Peer.Transport.RemotePort == uint32(v.port) // else it is somebody else on this node, who is told nothing of the router
 	v.mu.Unlock()
-	if f == nil || e.Peer.State.SessionState != packet.BGP_FSM_ESTABLISHED {
+	if f == nil || !ours {
 		return
 	}
 	ipv4, ipv6, said := false, false, false
@@ -140,60 +182,6 @@ func (v *speaker) seen(e *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
 	}
 	ipv4 = ipv4 || !said // a router that knows of no families has this one (RFC 4760, section 8)
 	f(ipv4 && v.peer.IPv4, ipv6 && v.peer.IPv6)
-}
-
-// answer takes the server's calls, of which the latest counts, until the listener is closed.
-func (v *speaker) answer() {
-	for {
-		c, err := v.listener.Accept()
-		if err != nil {
-			return
-		}
-		if !ours(c.RemoteAddr().(*net.TCPAddr).AddrPort()) {
-			_ = c.Close() // somebody else on this node
-			continue
-		}
-		select {
-		case old := <-v.calls:
-			_ = old.Close()
-		default:
-		}
-		v.calls <- c
-	}
-}
-
-// accept returns the connection to the server.
-func (v *speaker) accept(ctx context.Context) (net.Conn, error) {
-	select {
-	case c := <-v.calls:
-		return c, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// ours reports whether this process has a socket with that address: nobody else is to speak to routers through it.
-func ours(address netip.AddrPort) bool {
-	descriptors, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return false
-	}
-	for _, d := range descriptors {
-		fd, err := strconv.Atoi(d.Name())
-		if err != nil {
-			continue
-		}
-		sa, err := unix.Getsockname(fd)
-		if err != nil {
-			continue
-		}
-		if in, ok := sa.(*unix.SockaddrInet4); ok && netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port)) == address {
-			if t, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && t == unix.SOCK_STREAM {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // batch is how many paths are handed over at a time, between which the server can do other things.
