@@ -51,7 +51,7 @@ soak: lab-build image ## Many more random histories, BFD on a saturated node, BG
 	go test ./internal/ipam -run 'Histories|Order' -rounds 12000 -timeout 30m
 	go test ./internal/bfd -run 'Agree|Early|Losses' -rounds 100000 -timeout 30m
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./bfd -cuts 20 -saturated 20m -judged
-	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./bgp -cuts $(SOAK) -rollouts $(SOAK) -attacked 10m -judged
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./bgp -whole -cuts $(SOAK) -rollouts $(SOAK) -attacked 10m -judged
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./controller -kills 50 -services 1000 -stopped 30s -away 60s
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h -run 'Failover|^TestMoves|KubeProxy' . -offs $(SOAK) -cuts $$((2 * $(SOAK))) -moves $(SOAK) -bars
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h -run 'NoAddressMoves' . -restarts $(SOAK) -rollouts $(SOAK) -saturated 20m -flapping 5m -bars

@@ -178,13 +178,14 @@ func (in *instance) String() string {
 	return in.row.name + " over IPv4"
 }
 
-// instances are the rows for a kind of router with what they do not say filled in.
-func instances(kind lab.RouterKind) (all []*instance) {
+// instances are the rows for a kind of router with what they do not say filled in. Unless they are to be whole, a row that is for
+// each kind is there over one family for one of them, and over the other for the other.
+func instances(kind lab.RouterKind, whole bool) (all []*instance) {
 	number := 0
-	for _, r := range slices.Concat(sessionRows, pathRows) {
+	for i, r := range slices.Concat(sessionRows, pathRows) {
 		for _, six := range []bool{false, true} {
 			number++
-			if r.only != "" && r.only != kind {
+			if r.only != "" && r.only != kind || !whole && r.only == "" && six == ((kind == lab.FRR) == (i%2 == 0)) {
 				continue
 			}
 			in := &instance{r, fmt.Sprintf("r%02d", number), number, six}

@@ -115,6 +115,9 @@ func (frr) heard(n *network, in *instance) (map[netip.Prefix]map[string]heard, e
 					continue
 				}
 				h := heard{path: p.ASPath.String, localPref: p.LocalPref, communities: strings.Fields(p.Community.String)}
+				if h.path == "Local" { // FRR's word for an empty one
+					h.path = ""
+				}
 				if p.MED != nil {
 					h.med = fmt.Sprint(*p.MED)
 				}
@@ -254,7 +257,7 @@ func (bird) heard(n *network, in *instance) (map[netip.Prefix]map[string]heard, 
 					h.communities = append(h.communities, community(t[1], m[1] == "BGP.large_community"))
 				}
 			}
-			out[prefix][node] = h
+			put(out, prefix, node, h)
 		}
 	}
 	return out, nil

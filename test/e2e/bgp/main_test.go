@@ -32,6 +32,7 @@ var (
 	cuts     = flag.Int("cuts", 2, "how often the cable of a node is cut without a sign")
 	rollouts = flag.Int("rollouts", 1, "how often the speakers are rolled out anew under traffic")
 	attacked = flag.Duration("attacked", 10*time.Second, "how long routers break the rules")
+	whole    = flag.Bool("whole", false, "try each row of the matrix with each router over IPv4 and IPv6; else with one over the one, and with the other over the other")
 	judged   = flag.Bool("judged", false, "hold what is measured against the bars; else against wide bounds")
 	shared   lab.Shared
 )
