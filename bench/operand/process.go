@@ -63,6 +63,7 @@ func StartProcess(o Options) (*Process, error) {
 	p.cmd = exec.Command(o.Binary, args...)
 	p.cmd.Env = append(os.Environ(), "KUBECONFIG="+o.Kubeconfig)
 	p.cmd.Stdout, p.cmd.Stderr = file, file
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p.Began = time.Now()
 	if err := p.cmd.Start(); err != nil {
 		return nil, err

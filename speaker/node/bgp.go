@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/internal/announce"
 	"metallb.io/operator/internal/bfd"
+	"metallb.io/operator/internal/bgp"
 	"metallb.io/operator/internal/obs"
 	"metallb.io/operator/speaker/sessions"
 )
@@ -34,13 +36,13 @@ func (n *Node) tellRouters(d announce.BGP) {
 }
 
 // reportRouters tells what came of it.
-func (n *Node) reportRouters(ctx context.Context, d announce.BGP, sibling bool) {
-	observed := n.BGP.Observed()
-	if n.config != nil {
-		n.sessionStates.set(sessionStates(n.Name, observed))
+func (r *reporter) reportRouters(ctx context.Context, x *result) {
+	observed := r.BGP.Observed()
+	if x.configured {
+		r.sessionStates.set(sessionStates(r.Name, observed))
 	}
-	n.tellSessions(ctx, observed, time.Now())
-	n.reportRoutes(d, observed, sibling)
+	r.tellSessions(ctx, observed, time.Now())
+	r.reportRoutes(x, observed)
 }
 
 // sessions are those that run of what is planned.
@@ -69,48 +71,136 @@ func watched(p *announce.BGPPeer) *sessions.BFD {
 	}
 }
 
-// reportRoutes tells what has changed: metrics for all, events for users, a ServiceBGPStatus for each Service.
-func (n *Node) reportRoutes(d announce.BGP, observed []sessions.Observed, sibling bool) {
-	statuses := bgpStatuses{}
-	for _, w := range d.Why {
+// routes is what has been reported of routes.
+type routes struct {
+	observed []sessions.Observed
+	of       map[string]*saying // by Service
+	report   int                // number of the last one
+}
+
+// saying is what has been said of a Service.
+type saying struct {
+	why    []announce.BGPWhy
+	lines  []line
+	report int
+}
+
+// reportRoutes tells what has changed: metrics for all, events for users, a ServiceBGPStatus for each Service. There may be thousands
+// of Services, of which one or two have something new.
+func (r *reporter) reportRoutes(x *result, observed []sessions.Observed) {
+	if !x.configured {
+		return
+	}
+	moved, all := movedPrefixes(r.routes.observed, observed)
+	if r.routes.of == nil {
+		r.routes.of = map[string]*saying{}
+	}
+	r.routes.observed = observed
+	r.routes.report++
+	statuses, there := bgpStatuses{}, 0
+	for why := x.desired.BGP.Why; len(why) > 0; there++ {
+		service, n := why[0].Service, 1
+		for n < len(why) && why[n].Service == service {
+			n++
+		}
+		s := r.routes.of[service]
+		if s == nil {
+			s = &saying{}
+			r.routes.of[service] = s
+		}
+		if all || !slices.EqualFunc(s.why, why[:n], sameWhy) || slices.ContainsFunc(why[:n], func(w announce.BGPWhy) bool { return touches(moved, w) }) {
+			s.why = why[:n]
+			r.reportRoutesOf(service, s, observed, statuses, x.sibling)
+		}
+		s.report, why = r.routes.report, why[n:]
+	}
+	if len(r.routes.of) > there {
+		for service, s := range r.routes.of {
+			if s.report != r.routes.report {
+				s.why = nil
+				r.reportRoutesOf(service, s, observed, statuses, x.sibling)
+				delete(r.routes.of, service)
+			}
+		}
+	}
+	r.bgpStatuses.change(statuses)
+}
+
+// reportRoutesOf reports on a Service of which something is new, with its status.
+func (r *reporter) reportRoutesOf(service string, s *saying, observed []sessions.Observed, statuses bgpStatuses, sibling bool) {
+	before := s.lines
+	s.lines, statuses[service] = nil, nil
+	for _, w := range s.why {
 		switch w.Reason {
 		case announce.Announced:
 			told := hearing(w.Routes, observed)
 			if len(told) == 0 {
 				continue
 			}
-			statuses.add(n.Name, w.Service, told)
+			statuses.add(r.Name, service, told)
 		case announce.Conflict:
-			statuses.fail(n.Name, w)
+			statuses.fail(r.Name, w)
 		default:
 			continue
 		}
-		if l := (line{w.Service, w.Address, w.Reason}); n.told.note(l, struct{}{}) {
-			n.beginRoute(l, w, sibling)
+		l := line{service, w.Address, w.Reason}
+		if !slices.Contains(before, l) && !slices.Contains(s.lines, l) {
+			r.beginRoute(l, w, sibling)
 		}
+		s.lines = append(s.lines, l)
 	}
-	for l := range n.told.end() {
-		if l.reason == announce.Announced {
-			n.Metrics.announced.DeleteLabelValues(l.service, protocolBGP, n.Name, l.address.String())
-			n.Log.Info("announces no more", obs.KeyService, l.service, obs.KeyAddress, l.address.String(), "protocol", protocolBGP)
+	for _, l := range before {
+		if l.reason == announce.Announced && !slices.Contains(s.lines, l) {
+			r.Metrics.announced.DeleteLabelValues(l.service, protocolBGP, r.Name, l.address.String())
+			r.Log.Info("announces no more", obs.KeyService, l.service, obs.KeyAddress, l.address.String(), "protocol", protocolBGP)
 		}
-	}
-	if n.config != nil {
-		n.bgpStatuses.set(statuses)
 	}
 }
 
+// movedPrefixes are those of which peers may know something else than before; all: it may be any.
+func movedPrefixes(before, now []sessions.Observed) (moved map[netip.Prefix]bool, all bool) {
+	if len(before) != len(now) {
+		return nil, true
+	}
+	moved = map[netip.Prefix]bool{}
+	for i := range now {
+		x, y := &before[i], &now[i]
+		if x.Name != y.Name || x.Session.State != y.Session.State || x.Session.IPv4 != y.Session.IPv4 || x.Session.IPv6 != y.Session.IPv6 {
+			return nil, true
+		}
+		if sameSlice(x.Paths, y.Paths) {
+			continue
+		}
+		changed, gone := bgp.Diff(x.Paths, y.Paths)
+		for _, p := range changed {
+			moved[p.Prefix] = true
+		}
+		for _, p := range gone {
+			moved[p] = true
+		}
+	}
+	return moved, false
+}
+
+func sameWhy(a, b announce.BGPWhy) bool {
+	return a.Service == b.Service && a.Address == b.Address && a.Reason == b.Reason && a.Message == b.Message && sameSlice(a.Routes, b.Routes)
+}
+
+func touches(prefixes map[netip.Prefix]bool, w announce.BGPWhy) bool {
+	return len(prefixes) > 0 && slices.ContainsFunc(w.Routes, func(r announce.BGPRoute) bool { return prefixes[r.Prefix] })
+}
+
 // beginRoute reports one line for the first time.
-func (n *Node) beginRoute(l line, w announce.BGPWhy, sibling bool) {
-	n.Log.Info("announcement", obs.KeyService, l.service, obs.KeyAddress, l.address.String(), obs.KeyReason, string(l.reason), "protocol", protocolBGP)
-	ref := n.inputs.reference(l.service)
+func (r *reporter) beginRoute(l line, w announce.BGPWhy, sibling bool) {
+	r.Log.Info("announcement", obs.KeyService, l.service, obs.KeyAddress, l.address.String(), obs.KeyReason, string(l.reason), "protocol", protocolBGP)
+	ref := r.inputs.reference(l.service)
 	if l.reason == announce.Announced {
-		n.Metrics.announced.WithLabelValues(l.service, protocolBGP, n.Name, l.address.String()).Set(1)
+		r.Metrics.announced.WithLabelValues(l.service, protocolBGP, r.Name, l.address.String()).Set(1)
 		if ref != nil && !sibling {
-			n.Recorder.Eventf(ref, corev1.EventTypeNormal, eventNodeAssigned, "node %s announces %s by %s", n.Name, l.address, protocolBGP)
+			r.Recorder.Eventf(ref, corev1.EventTypeNormal, eventNodeAssigned, "node %s announces %s by %s", r.Name, l.address, protocolBGP)
 		}
 	} else if ref != nil {
-		n.Recorder.Event(ref, corev1.EventTypeWarning, eventAnnounceFailed, w.Message)
+		r.Recorder.Event(ref, corev1.EventTypeWarning, eventAnnounceFailed, w.Message)
 	}
 }
 

@@ -21,12 +21,12 @@ var serviceBGPStatus = reports[*v1beta1.ServiceBGPStatus, v1beta1.ServiceBGPStat
 	},
 }
 
-// bgpStatuses are what this node's ServiceBGPStatuses are to say, by Service.
+// bgpStatuses are what ServiceBGPStatuses of this node are to say, by Service; nil: nothing, so that it is to go.
 type bgpStatuses map[string]*v1beta1.ServiceBGPStatusStatus
 
 func (s bgpStatuses) of(node, service string) *v1beta1.ServiceBGPStatusStatus {
-	x, ok := s[service]
-	if !ok {
+	x := s[service]
+	if x == nil {
 		key := splitName(service)
 		x = &v1beta1.ServiceBGPStatusStatus{Node: node, ServiceNamespace: key.Namespace, ServiceName: key.Name}
 		s[service] = x

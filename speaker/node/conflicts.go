@@ -39,16 +39,16 @@ func conflictOf(service string, p check.Problem) conflict {
 }
 
 // problems puts what is wrong with addresses into the statuses of the Services that have them, and tells of what has changed.
-func (n *Node) problems(d announce.Desired, statuses l2Statuses, sibling bool) {
-	found := n.checks.found()
-	if len(found) == 0 && len(n.conflicts.before) == 0 {
+func (r *reporter) problems(x *result, statuses l2Statuses) {
+	found := r.checks.found()
+	if len(found) == 0 && len(r.conflicts.before) == 0 {
 		return
 	}
 	by := map[netip.Addr][]check.Problem{}
 	for _, p := range found {
 		by[p.Address] = append(by[p.Address], p)
 	}
-	for _, w := range d.Why {
+	for _, w := range x.desired.Why {
 		if w.Reason != announce.Announced {
 			continue
 		}
@@ -56,40 +56,40 @@ func (n *Node) problems(d announce.Desired, statuses l2Statuses, sibling bool) {
 			c := conflictOf(w.Service, p)
 			if s := statuses[w.Service]; s != nil {
 				s.Problems = append(s.Problems, v1beta1.AddressProblem{
-					Address: p.Address.String(), Interface: p.Interface, Reason: string(p.Reason), Message: n.words(p),
+					Address: p.Address.String(), Interface: p.Interface, Reason: string(p.Reason), Message: r.words(p),
 					Since: metav1.Time{Time: p.Since.Truncate(1e9)},
 				})
 			}
-			if n.conflicts.note(c, p) {
-				n.beginConflict(c, p, sibling)
+			if r.conflicts.note(c, p) {
+				r.beginConflict(c, p, x.sibling)
 			}
 		}
 	}
-	if now := n.conflicts.now; !maps.Equal(now, n.conflicts.before) {
-		n.Metrics.conflicts.Reset()
+	if now := r.conflicts.now; !maps.Equal(now, r.conflicts.before) {
+		r.Metrics.conflicts.Reset()
 		for _, p := range slices.Compact(slices.SortedFunc(maps.Values(now), check.Problem.Compare)) {
-			n.Metrics.conflicts.WithLabelValues(p.Address.String(), p.Interface, string(p.Reason)).Inc()
+			r.Metrics.conflicts.WithLabelValues(p.Address.String(), p.Interface, string(p.Reason)).Inc()
 		}
 	}
-	for c, p := range n.conflicts.end() {
-		n.endConflict(c, p, sibling)
+	for c, p := range r.conflicts.end() {
+		r.endConflict(c, p, x.sibling)
 	}
 }
 
-func (n *Node) beginConflict(c conflict, p check.Problem, sibling bool) {
-	n.Log.Warn("something is wrong with an address on the LAN", obs.KeyService, c.service, obs.KeyAddress, c.address.String(),
+func (r *reporter) beginConflict(c conflict, p check.Problem, sibling bool) {
+	r.Log.Warn("something is wrong with an address on the LAN", obs.KeyService, c.service, obs.KeyAddress, c.address.String(),
 		obs.KeyReason, string(c.reason), "holder", c.holder, "interface", p.Interface)
-	if ref := n.inputs.reference(c.service); ref != nil && !sibling && c.reason != check.NotAnswered { // of that tells announceFailed
-		n.Recorder.Event(ref, corev1.EventTypeWarning, eventAddressConflict, n.words(p))
+	if ref := r.inputs.reference(c.service); ref != nil && !sibling && c.reason != check.NotAnswered { // of that tells announceFailed
+		r.Recorder.Event(ref, corev1.EventTypeWarning, eventAddressConflict, r.words(p))
 	}
 }
 
-func (n *Node) endConflict(c conflict, p check.Problem, sibling bool) {
-	n.Log.Info("what was wrong with an address on the LAN is over", obs.KeyService, c.service, obs.KeyAddress, c.address.String(),
+func (r *reporter) endConflict(c conflict, p check.Problem, sibling bool) {
+	r.Log.Info("what was wrong with an address on the LAN is over", obs.KeyService, c.service, obs.KeyAddress, c.address.String(),
 		obs.KeyReason, string(c.reason), "holder", c.holder, "interface", p.Interface)
-	announced := n.reported.holds(line{c.service, c.address, announce.Announced}) // else it is the next owner's to tell
-	if ref := n.inputs.reference(c.service); ref != nil && announced && !sibling && c.reason != check.NotAnswered {
-		n.Recorder.Eventf(ref, corev1.EventTypeNormal, eventAddressConflictEnded, "%s is not seen to have %s any more", holder(p), p.Address)
+	announced := r.reported.holds(line{c.service, c.address, announce.Announced}) // else it is the next owner's to tell
+	if ref := r.inputs.reference(c.service); ref != nil && announced && !sibling && c.reason != check.NotAnswered {
+		r.Recorder.Eventf(ref, corev1.EventTypeNormal, eventAddressConflictEnded, "%s is not seen to have %s any more", holder(p), p.Address)
 	}
 }
 

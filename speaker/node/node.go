@@ -28,7 +28,6 @@ import (
 	"metallb.io/operator/internal/announce"
 	"metallb.io/operator/internal/config"
 	"metallb.io/operator/internal/l2"
-	"metallb.io/operator/internal/l2/check"
 	"metallb.io/operator/internal/l2/iface"
 	"metallb.io/operator/internal/lbservice"
 	"metallb.io/operator/speaker/members"
@@ -127,6 +126,7 @@ type Node struct {
 	teller   *teller
 	statuses *statuses[*v1beta1.ServiceL2Status, v1beta1.ServiceL2StatusStatus]
 	checks   *checks
+	reporter *reporter
 
 	bgpStatuses   *statuses[*v1beta1.ServiceBGPStatus, v1beta1.ServiceBGPStatusStatus]
 	sessionStates *statuses[*v1beta1.BGPSessionState, v1beta1.BGPSessionStateStatus]
@@ -143,14 +143,7 @@ type Node struct {
 	planned   announce.BGP // in the last round
 	parting   parting
 	asked     asked
-	reported  news[line, struct{}]
-	told      news[line, struct{}] // the same of routers
-	warned    news[line, struct{}]
-	conflicts news[conflict, check.Problem]
-	stories   map[string]*story // of the sessions, by peer
-	wake      *time.Timer       // for the next event about one
-	excluded  string            // what keeps this node from announcing, as users know
-	broken    bool              // kube-proxy delivers nothing, as users know
+	broken    bool // kube-proxy delivers nothing, as users know
 
 	mu    sync.Mutex
 	busy  time.Time // since when a round has been running; zero: none
@@ -169,11 +162,10 @@ func New(o Options) *Node {
 		Options: o, inputs: newInputs(o.Class, o.Name, o.Pod, o.Address),
 		ready: errors.New("the configuration has not been read from the API server yet"),
 	}
-	n.wake = time.AfterFunc(time.Hour, n.inputs.signal)
-	n.wake.Stop()
 	n.secrets = newSecrets(o.Live, o.Namespace, n.inputs.changeConfig)
 	n.teller, n.statuses, n.checks = newTeller(n), newStatuses(n, serviceL2Status), newChecks(n)
 	n.bgpStatuses, n.sessionStates = newStatuses(n, serviceBGPStatus), newStatuses(n, bgpSessionState)
+	n.reporter = newReporter(n)
 	o.Metrics.bgp.follow(o.BGP)
 	return n
 }
@@ -191,6 +183,7 @@ func (n *Node) Run(ctx context.Context) error {
 		beside.Go(func() { n.teller.run(ctx) })
 		beside.Go(func() { n.statuses.run(ctx) })
 		beside.Go(func() { n.checks.run(ctx) })
+		beside.Go(func() { n.reporter.run(ctx) })
 		beside.Go(func() { n.bgpStatuses.run(ctx) })
 		beside.Go(func() { n.sessionStates.run(ctx) })
 		n.loop(ctx)
@@ -219,7 +212,6 @@ func (n *Node) loop(ctx context.Context) {
 		case <-n.KubeProxy.Changed():
 		case <-n.ARP.Failed():
 		case <-n.NDP.Failed():
-		case <-n.BGP.Changed():
 		case <-ctx.Done():
 			return
 		}

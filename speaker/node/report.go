@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"metallb.io/operator/internal/announce"
-	"metallb.io/operator/internal/l2"
 	"metallb.io/operator/internal/obs"
 )
 
@@ -34,13 +33,13 @@ const notAnswered announce.Reason = "NotAnswered"
 
 // report tells what has changed: metrics for all, events for users, a ServiceL2Status for each Service. With a sibling on
 // the node, which announces the same, an address has not come here just now.
-func (n *Node) report(d announce.Desired, running []l2.Entry, sibling bool) {
+func (r *reporter) report(x *result) {
 	answered := map[netip.Addr]bool{}
-	for _, e := range running {
+	for _, e := range x.running {
 		answered[e.Address] = true
 	}
 	statuses := l2Statuses{}
-	for _, w := range d.Why {
+	for _, w := range x.desired.Why {
 		l := line{w.Service, w.Address, w.Reason}
 		switch {
 		case w.Reason == announce.Announced && !answered[w.Address]:
@@ -49,37 +48,37 @@ func (n *Node) report(d announce.Desired, running []l2.Entry, sibling bool) {
 			continue
 		}
 		if l.reason == announce.Announced {
-			statuses.add(n.Name, w)
+			statuses.add(r.Name, w)
 		}
-		if n.reported.note(l, struct{}{}) {
-			n.begin(l, w, sibling)
+		if r.reported.note(l, struct{}{}) {
+			r.begin(l, w, x.sibling)
 		}
 	}
-	for l := range n.reported.end() {
+	for l := range r.reported.end() {
 		if l.reason == announce.Announced {
-			n.Metrics.announced.DeleteLabelValues(l.service, protocolLayer2, n.Name, l.address.String())
-			n.Log.Info("announces no more", obs.KeyService, l.service, obs.KeyAddress, l.address.String())
+			r.Metrics.announced.DeleteLabelValues(l.service, protocolLayer2, r.Name, l.address.String())
+			r.Log.Info("announces no more", obs.KeyService, l.service, obs.KeyAddress, l.address.String())
 		}
 	}
-	n.problems(d, statuses, sibling)
-	if joined := len(d.Why) == 0 || d.Why[0].Reason != announce.NotJoined; joined && n.config != nil {
-		n.statuses.set(statuses)
+	r.problems(x, statuses)
+	if why := x.desired.Why; x.configured && (len(why) == 0 || why[0].Reason != announce.NotJoined) {
+		r.statuses.set(statuses)
 	}
 }
 
 // begin reports one line for the first time.
-func (n *Node) begin(l line, w announce.Why, sibling bool) {
-	n.Log.Info("announcement", obs.KeyService, l.service, obs.KeyAddress, l.address.String(), obs.KeyReason, string(l.reason))
-	ref := n.inputs.reference(l.service)
+func (r *reporter) begin(l line, w announce.Why, sibling bool) {
+	r.Log.Info("announcement", obs.KeyService, l.service, obs.KeyAddress, l.address.String(), obs.KeyReason, string(l.reason))
+	ref := r.inputs.reference(l.service)
 	switch l.reason {
 	case announce.Announced:
-		n.Metrics.announced.WithLabelValues(l.service, protocolLayer2, n.Name, l.address.String()).Set(1)
+		r.Metrics.announced.WithLabelValues(l.service, protocolLayer2, r.Name, l.address.String()).Set(1)
 		if ref != nil && !sibling {
-			n.Recorder.Eventf(ref, corev1.EventTypeNormal, eventNodeAssigned, "node %s announces %s by %s", n.Name, l.address, protocolLayer2)
+			r.Recorder.Eventf(ref, corev1.EventTypeNormal, eventNodeAssigned, "node %s announces %s by %s", r.Name, l.address, protocolLayer2)
 		}
 	case announce.NoInterface:
 		if ref != nil {
-			n.Recorder.Event(ref, corev1.EventTypeWarning, eventAnnounceFailed, w.Message)
+			r.Recorder.Event(ref, corev1.EventTypeWarning, eventAnnounceFailed, w.Message)
 		}
 	}
 }

@@ -45,16 +45,14 @@ func (n *Node) round(ctx context.Context) error {
 		n.Log.Warn("addresses that are another node's now have not been claimed by it", "addresses", len(unclaimed), "first", unclaimed[0].Address)
 	}
 	syncErr := n.sync(network.Interfaces, append(desired.Entries(), yields...), n.asked.of(desired.Checks)...)
-	n.tellRouters(desired.BGP) // before anything is reported, which takes longer the more there is
+	n.tellRouters(desired.BGP)
 	if view.Healed != n.healed {
 		n.healed = view.Healed
 		n.ARP.Reclaim()
 		n.NDP.Reclaim()
 	}
 	n.checks.set(desired, view, network)
-	n.report(desired, n.running, view.Sibling)
-	n.warn(desired, view)
-	n.reportRouters(ctx, desired.BGP, view.Sibling)
+	n.reporter.set(result{desired, n.running, view.Joined, view.Sibling, n.config != nil})
 
 	n.setReady(readiness(view.Joined, len(network.Interfaces), len(open), listenErr, configErr))
 	err := errors.Join(configErr, listenErr, syncErr)

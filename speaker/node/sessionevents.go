@@ -102,12 +102,12 @@ func (s *story) tells(node string, o *sessions.Observed, now time.Time) (kind, r
 }
 
 // tellSessions tells of sessions that came up and went down, on their BGPPeers.
-func (n *Node) tellSessions(ctx context.Context, observed []sessions.Observed, now time.Time) {
+func (r *reporter) tellSessions(ctx context.Context, observed []sessions.Observed, now time.Time) {
 	stories := make(map[string]*story, len(observed))
 	var wake time.Time
 	for i := range observed {
 		o := &observed[i]
-		s := n.stories[o.Name]
+		s := r.stories[o.Name]
 		if s == nil {
 			s = &story{}
 		}
@@ -119,14 +119,14 @@ func (n *Node) tellSessions(ctx context.Context, observed []sessions.Observed, n
 		if !tell {
 			continue
 		}
-		kind, reason, message := s.tells(n.Name, o, now)
-		if ref := n.peerReference(ctx, o.Name); ref != nil {
-			n.Recorder.Event(ref, kind, reason, message)
+		kind, reason, message := s.tells(r.Name, o, now)
+		if ref := r.peerReference(ctx, o.Name); ref != nil {
+			r.Recorder.Event(ref, kind, reason, message)
 		}
 	}
-	n.stories = stories
-	if n.wake.Stop(); !wake.IsZero() {
-		n.wake.Reset(wake.Sub(now))
+	r.stories = stories
+	if r.wake.Stop(); !wake.IsZero() {
+		r.wake.Reset(wake.Sub(now))
 	}
 }
 

@@ -64,7 +64,7 @@ type statuses[O client.Object, S any] struct {
 
 func newStatuses[O client.Object, S any](n *Node, r reports[O, S]) *statuses[O, S] {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[string](statusRetry, longestStatusRetry)
-	return &statuses[O, S]{Node: n, reports: r, queue: workqueue.NewTypedRateLimitingQueue[string](limiter), named: map[string]*S{}}
+	return &statuses[O, S]{Node: n, reports: r, queue: workqueue.NewTypedRateLimitingQueue[string](limiter), want: map[string]*S{}, named: map[string]*S{}}
 }
 
 // name is that of the resource about something and a node. It is the same for every pod of the node, so that the next one
@@ -74,25 +74,42 @@ func (r *reports[O, S]) name(about, node string) string {
 	return fmt.Sprintf("%s-%x", r.prefix, sum[:8])
 }
 
-// set takes what is so now.
+// set takes all that is so now.
 func (s *statuses[O, S]) set(want map[string]*S) {
-	kin := s.inputs.kin()
+	changes := map[string]*S{}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for about, w := range want {
-		if old, ok := s.want[about]; ok && reflect.DeepEqual(old, w) {
-			continue
+		if old, ok := s.want[about]; !ok || !reflect.DeepEqual(old, w) {
+			changes[about] = w
 		}
-		name := s.name(about, s.Name)
-		s.named[name] = w
-		s.queue.Add(name)
 	}
 	for about := range s.want {
 		if want[about] == nil {
-			name := s.name(about, s.Name)
-			delete(s.named, name)
-			s.queue.Add(name)
+			changes[about] = nil
 		}
+	}
+	s.mu.Unlock()
+	s.change(changes)
+}
+
+// change takes what is different now; nil is for what nothing is to be said of any more. It is called for the first time when all
+// is known.
+func (s *statuses[O, S]) change(changes map[string]*S) {
+	kin := s.inputs.kin()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for about, w := range changes {
+		name := s.name(about, s.Name)
+		switch _, there := s.want[about]; {
+		case w != nil:
+			s.want[about], s.named[name] = w, w
+		case there:
+			delete(s.want, about)
+			delete(s.named, name)
+		default:
+			continue
+		}
+		s.queue.Add(name)
 	}
 	if s.since.IsZero() {
 		s.since = time.Now()
@@ -104,7 +121,7 @@ func (s *statuses[O, S]) set(want map[string]*S) {
 		}
 		s.queue.Add(allThere)
 	}
-	s.want, s.kin = want, kin
+	s.kin = kin
 }
 
 // allThere in the queue, which is the name of no resource, stands for all that are there.

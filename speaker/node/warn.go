@@ -19,40 +19,40 @@ const (
 
 // warn tells users when something keeps this node from announcing anything, and when no node may announce an address of
 // which it is for this one to speak: once, for as long as it lasts. What a sibling on this node has told is not told again.
-func (n *Node) warn(d announce.Desired, view members.View) {
-	if !view.Joined {
+func (r *reporter) warn(x *result) {
+	if !x.joined {
 		return
 	}
-	if d.Excluded != n.excluded {
-		n.excluded = d.Excluded
-		n.warnOfNode(view.Sibling)
+	if x.desired.Excluded != r.excluded {
+		r.excluded = x.desired.Excluded
+		r.warnOfNode(x.sibling)
 	}
-	for _, w := range d.Why {
+	for _, w := range x.desired.Why {
 		if w.Reason != announce.NoNode {
 			continue
 		}
-		if begins := n.warned.note(line{w.Service, w.Address, w.Reason}, struct{}{}); !begins || view.Sibling {
+		if begins := r.warned.note(line{w.Service, w.Address, w.Reason}, struct{}{}); !begins || x.sibling {
 			continue
 		}
-		n.Log.Info("announcement", obs.KeyService, w.Service, obs.KeyAddress, w.Address.String(), obs.KeyReason, string(w.Reason))
-		if ref := n.inputs.reference(w.Service); ref != nil {
-			n.Recorder.Event(ref, corev1.EventTypeWarning, eventAnnounceFailed, w.Message)
+		r.Log.Info("announcement", obs.KeyService, w.Service, obs.KeyAddress, w.Address.String(), obs.KeyReason, string(w.Reason))
+		if ref := r.inputs.reference(w.Service); ref != nil {
+			r.Recorder.Event(ref, corev1.EventTypeWarning, eventAnnounceFailed, w.Message)
 		}
 	}
-	n.warned.end()
+	r.warned.end()
 }
 
 // warnOfNode tells of a change of what keeps this node from announcing.
-func (n *Node) warnOfNode(sibling bool) {
-	n.Log.Info("exclusion of this node has changed", obs.KeyReason, n.excluded)
+func (r *reporter) warnOfNode(sibling bool) {
+	r.Log.Info("exclusion of this node has changed", obs.KeyReason, r.excluded)
 	if sibling {
 		return
 	}
-	ref := n.nodeReference()
-	if n.excluded != "" {
-		n.Recorder.Eventf(ref, corev1.EventTypeWarning, eventNodeExcluded, "this node announces no address of a Service, because it %s", n.excluded)
+	ref := r.nodeReference()
+	if r.excluded != "" {
+		r.Recorder.Eventf(ref, corev1.EventTypeWarning, eventNodeExcluded, "this node announces no address of a Service, because it %s", r.excluded)
 	} else {
-		n.Recorder.Event(ref, corev1.EventTypeNormal, eventNodeIncluded, "this node announces addresses of Services again")
+		r.Recorder.Event(ref, corev1.EventTypeNormal, eventNodeIncluded, "this node announces addresses of Services again")
 	}
 }
 
