@@ -70,9 +70,14 @@ func controllerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Log
 	fs.IntVar(&f.metricsPort, "port", 9120, "port of /metrics; 0: none")
 	fs.StringVar(&f.metricsAddress, "metrics-bind-address", "", "address of /metrics; by default all")
 	f.metrics.declare(fs)
-	fs.StringVar(&f.profiler, "pprof-bind-address", "", "address of /debug/pprof, for whoever wants to know where time and memory go; by default none. It asks nobody who he is: use 127.0.0.1:6060 or the like")
+	declareProfiler(fs, &f.profiler)
 	fs.BoolVar(&f.leaderElect, "leader-elect", true, "let one replica work at a time: the one that holds the Lease "+controllerLease)
 	return func(ctx context.Context, _ *slog.Logger) error { return runController(ctx, f) }
+}
+
+// declareProfiler declares the flag for the address of Go's profiles.
+func declareProfiler(fs *flag.FlagSet, to *string) {
+	fs.StringVar(to, "pprof-bind-address", "", "address of /debug/pprof, for whoever wants to know where time and memory go; by default none. It asks nobody who he is: use 127.0.0.1:6060 or the like")
 }
 
 func runController(ctx context.Context, f *controllerFlags) error {

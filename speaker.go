@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -55,6 +56,7 @@ type speakerFlags struct {
 	timing                                members.Timing
 	heartbeat                             time.Duration
 	kubeProxy, kubeProxyURL               string
+	profiler                              string
 	logLevel                              string // as all commands have it
 }
 
@@ -84,6 +86,7 @@ func speakerCommand(fs *flag.FlagSet) func(ctx context.Context, log *slog.Logger
 	fs.IntVar(&f.timing.SuspicionMultiplier, "ml-suspicion-multiplier", members.DefaultTiming.SuspicionMultiplier, "for how many times --ml-probe-interval a speaker that does not answer can speak up before it counts as gone")
 	fs.StringVar(&f.kubeProxy, "kube-proxy-health", string(kubeproxy.Automatic), "what follows from the health of kube-proxy on this node. automatic: once it has been healthy, a node where it is not announces only what no other can; required: also before it has been; ignored: nothing")
 	fs.StringVar(&f.kubeProxyURL, "kube-proxy-health-url", kubeproxy.DefaultURL, "where kube-proxy on this node says whether it is healthy")
+	declareProfiler(fs, &f.profiler)
 	return func(ctx context.Context, log *slog.Logger) error {
 		if level := fs.Lookup("log-level"); level != nil {
 			f.logLevel = level.Value.String()
@@ -230,6 +233,7 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 			return serveHealth(ctx, net.JoinHostPort(f.probeAddress, strconv.Itoa(f.probePort)), n)
 		},
 		func(ctx context.Context) error { return shareMetrics(ctx, measured, config, log) },
+		func(ctx context.Context) error { return serveProfiles(ctx, f.profiler) },
 	)
 }
 
@@ -321,6 +325,17 @@ func serveHealth(ctx context.Context, address string, n *node.Node) error {
 			_, _ = w.Write([]byte("ok"))
 		})
 	}
+	return serve(ctx, address, mux)
+}
+
+// serveProfiles serves those of Go's runtime at an address, if that is not empty.
+func serveProfiles(ctx context.Context, address string) error {
+	if address == "" {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	return serve(ctx, address, mux)
 }
 

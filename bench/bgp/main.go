@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -31,6 +32,7 @@ type options struct {
 	runs    int
 	changes int
 	keep    string
+	profile time.Duration
 }
 
 func main() {
@@ -41,6 +43,7 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 3, "runs; medians are judged")
 	flag.IntVar(&o.changes, "changes", 300, "changes of one Service to measure, in each run and with each number present")
 	flag.StringVar(&o.keep, "keep", "", "directory for the logs of the speaker and BIRD; by default nothing is kept")
+	flag.DurationVar(&o.profile, "profile", 0, "take a CPU profile of the speaker of that length at its start and while Services change, and one of its heap, into the directory of -keep")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bgp:", err)
@@ -50,6 +53,8 @@ func main() {
 
 func run(o options) error {
 	switch {
+	case o.profile > 0 && o.keep == "":
+		return errors.New("-profile needs -keep, which says where to")
 	case o.runs < 1 || o.changes < 1:
 		return errors.New("-runs and -changes must be 1 or more")
 	case o.few < 1 || o.n <= o.few || o.n > 60000:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -95,7 +96,7 @@ func (s *scenario) run(ctx context.Context) error {
 
 // speak has a speaker run while something is done. Afterwards the router has no routes.
 func (s *scenario) speak(ctx context.Context, do func(*operand.Process) error) error {
-	p, err := s.cluster.StartSpeaker(s.id, s.binary, s.dir)
+	p, err := s.cluster.StartSpeaker(s.id, s.binary, s.dir, s.profile > 0)
 	if err != nil {
 		return err
 	}
@@ -158,6 +159,7 @@ func (s *scenario) settle(ctx context.Context, p *operand.Process, routes int) e
 
 // start measures how soon a process that has just been started has told the router everything.
 func (s *scenario) start(ctx context.Context, p *operand.Process) error {
+	s.record(p, "start")
 	h, err := s.router.has(ctx, s.n)
 	if err != nil {
 		return err
@@ -173,6 +175,11 @@ func (s *scenario) start(ctx context.Context, p *operand.Process) error {
 	if err != nil {
 		return err
 	}
+	if s.profile > 0 {
+		if err := p.Fetch(ctx, "/debug/pprof/heap", filepath.Join(s.dir, "start.heap")); err != nil {
+			return err
+		}
+	}
 	began, last := h.established.Sub(p.Began), h.last.Sub(h.established)
 	fmt.Printf("start: Established after %.2f s, the last of %d routes %.3f s later; CPU %.2f s until then, %.2f s until all is at rest; RSS %.1f MiB (peak %.1f)\n",
 		began.Seconds(), s.n, last.Seconds(), told.CPU.Seconds(), rest.CPU.Seconds(), rest.RSS, rest.Peak)
@@ -183,9 +190,17 @@ func (s *scenario) start(ctx context.Context, p *operand.Process) error {
 	return nil
 }
 
+// record begins a CPU profile of the speaker, where one is wanted.
+func (s *scenario) record(p *operand.Process, name string) {
+	if s.profile > 0 {
+		go p.Profile(filepath.Join(s.dir, name), s.profile)
+	}
+}
+
 // change gives one Service after the other an address and takes it away again, and returns the median of the times until the
 // router has the route, in milliseconds.
 func (s *scenario) change(ctx context.Context, p *operand.Process, present int) (p50 float64, err error) {
+	s.record(p, fmt.Sprint("change-", present))
 	before, err := p.Usage()
 	if err != nil {
 		return 0, err

@@ -54,7 +54,7 @@ func memory(ctx context.Context, o options, samples bench.Samples) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	p, err := c.StartSpeaker(id, o.binary, dir)
+	p, err := c.StartSpeaker(id, o.binary, dir, false)
 	if err != nil {
 		return err
 	}

@@ -96,9 +96,10 @@ func (c *Cluster) SetAddresses(ctx context.Context, svc *corev1.Service, address
 }
 
 // StartSpeaker starts a speaker on this machine, which is the node. Its log is in the directory.
-func (c *Cluster) StartSpeaker(id Identity, binary, dir string) (*Process, error) {
+func (c *Cluster) StartSpeaker(id Identity, binary, dir string, profiled bool) (*Process, error) {
 	return StartProcess(Options{
-		Binary: binary, Kubeconfig: id.Kubeconfig, Log: filepath.Join(dir, "speaker.log"),
+		Profiled: profiled,
+		Binary:   binary, Kubeconfig: id.Kubeconfig, Log: filepath.Join(dir, "speaker.log"),
 		Args: []string{"speaker", "--namespace", System, "--node-name", NodeName, "--pod-name", "speaker-1", "--ml-bindaddr", NodeAddress, "--ml-secret-key-path", c.Dir},
 	})
 }

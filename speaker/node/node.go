@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -153,6 +154,9 @@ type Node struct {
 // spacing is the least time between two rounds: the first change after a pause is served at once, a burst together.
 const spacing = 5 * time.Millisecond
 
+// startOver is when memory is given back that reading everything has taken: some twice what is kept of it.
+const startOver = 2 * time.Second
+
 // hung is how long a round may take before the process counts as stuck.
 const hung = 30 * time.Second
 
@@ -178,6 +182,7 @@ func (n *Node) Run(ctx context.Context) error {
 	err := n.watch(ctx)
 	if err == nil {
 		n.Log.Info("the configuration has been read")
+		time.AfterFunc(startOver, debug.FreeOSMemory)
 		var beside sync.WaitGroup
 		beside.Go(func() { n.secrets.follow(ctx) })
 		beside.Go(func() { n.teller.run(ctx) })
