@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -218,7 +219,8 @@ func (w *watched) judge() {
 // auditLog is where the API server notes what controllers write.
 var auditLog string
 
-// written is what a pod wrote, or tried to, from that time on.
+// written is what a pod wrote, or tried to, from that time on. An update of the Lease that was on its way when it was stopped, and
+// is refused because another one has it, is none: that is what the Lease's version is for.
 func (r *replicas) written(pod string, from time.Time) []string {
 	r.t.Helper()
 	file, err := os.Open(auditLog)
@@ -235,15 +237,16 @@ func (r *replicas) written(pod string, from time.Time) []string {
 				Extra map[string][]string
 			}
 			ObjectRef struct{ Resource, Subresource, Namespace, Name string }
-			Time      time.Time `json:"requestReceivedTimestamp"`
-			Status    struct{ Code int }
+			Time      time.Time          `json:"requestReceivedTimestamp"`
+			Response  struct{ Code int } `json:"responseStatus"`
 		}
 		r.must(json.Unmarshal(lines.Bytes(), &e))
 		if !slices.Contains(e.User.Extra["authentication.kubernetes.io/pod-name"], pod) {
 			continue
 		}
-		if all++; e.Time.After(from) && !strings.HasSuffix(e.ObjectRef.Resource, "reviews") {
-			out = append(out, fmt.Sprintf("%s %s/%s %s/%s", e.Verb, e.ObjectRef.Resource, e.ObjectRef.Subresource, e.ObjectRef.Namespace, e.ObjectRef.Name))
+		refused := e.ObjectRef.Resource == "leases" && e.Response.Code == http.StatusConflict
+		if all++; e.Time.After(from) && !refused && !strings.HasSuffix(e.ObjectRef.Resource, "reviews") {
+			out = append(out, fmt.Sprintf("%s %s/%s %s/%s: %d", e.Verb, e.ObjectRef.Resource, e.ObjectRef.Subresource, e.ObjectRef.Namespace, e.ObjectRef.Name, e.Response.Code))
 		}
 	}
 	r.must(lines.Err())
