@@ -33,7 +33,8 @@ var rules = map[string]rule{
 	"internal/l2":           {mayNot: slices.Concat(stdIO, kube, linux)},
 	"internal/l2/responder": {may: []string{module + "internal/l2", "golang.org/x"}, mayNot: slices.Concat(kube, linux)},
 	"internal/l2/arp":       {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: append([]string{module + "internal/l2/ndp"}, kube...)},
-	"internal/l2/ndp":       {may: []string{module + "internal/l2", "github.com/mdlayher", "golang.org/x"}, mayNot: append([]string{module + "internal/l2/arp"}, kube...)},
+	"internal/linklocal":    {may: []string{"golang.org/x/sys"}, mayNot: kube},
+	"internal/l2/ndp":       {may: []string{module + "internal/l2", module + "internal/linklocal", "github.com/mdlayher", "golang.org/x"}, mayNot: append([]string{module + "internal/l2/arp"}, kube...)},
 	"internal/l2/l2test":    {may: []string{module + "internal/l2", "go.uber.org/goleak", "golang.org/x/sys"}, mayNot: kube},
 	"internal/l2/iface":     {may: []string{module + "internal/l2", "github.com/vishvananda/netlink", "golang.org/x/sys"}, mayNot: kube},
 	"internal/bgp":          {mayNot: slices.Concat(kube, linux)}, // log/slog is for the password that does not show itself
@@ -50,7 +51,7 @@ var rules = map[string]rule{
 		mayNot: slices.Concat(kube, linux),
 	},
 	"internal/bgp/discovery": {
-		may:    []string{module + "internal/l2/l2test", "golang.org/x"},
+		may:    []string{module + "internal/l2/l2test", module + "internal/linklocal", "golang.org/x"},
 		mayNot: slices.Concat(kube, linux),
 	},
 	"internal/announce": {

@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"metallb.io/operator/internal/linklocal"
 )
 
 // look is how often the interface is looked at: whether it is there, and up.
@@ -101,12 +103,8 @@ func Local(name string) (netip.Addr, error) {
 	case ifi.Flags&net.FlagRunning == 0:
 		return netip.Addr{}, fmt.Errorf("interface %s has no carrier", name)
 	}
-	c, err := net.Dial("udp6", netip.AddrPortFrom(ByNumber(allNodes.WithZone(name)), 9).String()) // sends nothing
-	if err == nil {
-		defer func() { _ = c.Close() }()
-		if a := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); a.IsLinkLocalUnicast() {
-			return a, nil
-		}
+	if a, err := linklocal.Of(ifi.Index); err == nil && a.IsValid() {
+		return a.WithZone(name), nil
 	}
 	return netip.Addr{}, fmt.Errorf("interface %s has no IPv6 link-local address that can be used", name)
 }

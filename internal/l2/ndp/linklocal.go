@@ -11,41 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"metallb.io/operator/internal/l2"
+	"metallb.io/operator/internal/linklocal"
 )
 
-// linkLocal returns the link-local address that the kernel itself would send from on an interface, so none that is still
-// probed for duplicates or has failed. It is invalid where there is none.
-func linkLocal(ifi l2.Interface) (netip.Addr, error) {
-	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return netip.Addr{}, absent(err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	to := &unix.SockaddrInet6{Addr: allNodes.As16(), Port: 9, ZoneId: uint32(ifi.Index)} // connecting sends nothing
-	if err := unix.Connect(fd, to); err != nil {
-		return netip.Addr{}, absent(err)
-	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	if from, ok := name.(*unix.SockaddrInet6); ok {
-		if a := netip.AddrFrom16(from.Addr); a.IsLinkLocalUnicast() {
-			return a, nil
-		}
-	}
-	return netip.Addr{}, nil
-}
-
-// absent turns the errors that say that there is no IPv6 on an interface, or no address, into none.
-func absent(err error) error {
-	for _, none := range []error{unix.EADDRNOTAVAIL, unix.ENETUNREACH, unix.ENODEV, unix.EAFNOSUPPORT} {
-		if errors.Is(err, none) {
-			return nil
-		}
-	}
-	return err
-}
+// linkLocal is where a responder speaks from on an interface.
+func linkLocal(ifi l2.Interface) (netip.Addr, error) { return linklocal.Of(ifi.Index) }
 
 // watch tells of changes of link-local addresses.
 type watch interface {
