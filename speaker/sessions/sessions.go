@@ -119,14 +119,19 @@ func (s *Sessions) admit(wanted []bgp.Wanted) {
 		return
 	}
 	s.admitted = peers
+	s.complain(&s.unheard, "not all BGP peers can open connections", s.listen.Sync(peers))
+}
+
+// complain logs an error, once for as long as it lasts: last is what was logged; mu is held.
+func (s *Sessions) complain(last *string, message string, err error) {
 	text := ""
-	if err := s.listen.Sync(peers); err != nil {
+	if err != nil {
 		text = err.Error()
 	}
-	if text != s.unheard && text != "" {
-		s.log.Warn("not all BGP peers can open connections", "error", text)
+	if text != *last && text != "" {
+		s.log.Warn(message, "error", text)
 	}
-	s.unheard = text
+	*last = text
 }
 
 // look has the paths to all peers watched of which it is known where they are; mu is held.
@@ -156,14 +161,7 @@ func (s *Sessions) look() {
 	}
 	_, err := s.watch.Sync(watched)
 	s.synced = watched
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if text != s.complaint && text != "" {
-		s.log.Warn("not all BFD sessions of BGP peers run", "error", err)
-	}
-	s.complaint = text
+	s.complain(&s.complaint, "not all BFD sessions of BGP peers run", err)
 }
 
 // Observed says what became of the peers, sorted by name.
