@@ -12,8 +12,8 @@ import (
 // inside marks a process that is in a network namespace of its own.
 const inside = "METALLB_BENCH_NETNS"
 
-// Isolate runs this command, with its arguments, once more in a new network namespace, and waits for it. It reports false in
-// that one, which is to go on. It needs root.
+// Isolate runs this command, with its arguments, once more in a new network namespace, and waits for it; where that one fails, which
+// has said why, this one ends alike. It reports false in that one, which is to go on. It needs root.
 func Isolate() (outside bool, err error) {
 	if os.Getenv(inside) != "" {
 		return false, nil
@@ -25,7 +25,12 @@ func Isolate() (outside bool, err error) {
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	return true, cmd.Run()
+	err = cmd.Run()
+	var failed *exec.ExitError
+	if errors.As(err, &failed) && failed.ExitCode() > 0 {
+		os.Exit(failed.ExitCode())
+	}
+	return true, err
 }
 
 // Machine makes a network namespace that is kept, by a process, until it is released.

@@ -14,7 +14,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -61,10 +60,6 @@ func run(o options) error {
 		return errors.New("-few must be 1 or more, and -n more than that and at most 60000, for which there are addresses")
 	}
 	if outside, err := bench.Isolate(); outside {
-		var failed *exec.ExitError
-		if errors.As(err, &failed) && failed.ExitCode() > 0 {
-			os.Exit(failed.ExitCode()) // it has said why
-		}
 		return err
 	}
 	ctrl.SetLogger(logr.Discard())

@@ -80,10 +80,6 @@ func run(o options) error {
 		return errors.New("-runs must be 1 or more")
 	}
 	if outside, err := bench.Isolate(); outside {
-		var failed interface{ ExitCode() int }
-		if errors.As(err, &failed) && failed.ExitCode() > 0 {
-			os.Exit(failed.ExitCode()) // it has said why
-		}
 		return err
 	}
 	ctrl.SetLogger(logr.Discard())
