@@ -1,13 +1,11 @@
 package bfd
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -77,42 +75,17 @@ func (b *bench) vtysh(lines ...string) string {
 	return out.Stdout
 }
 
+// logOf is where the second FRR writes its log.
+func logOf(dir string) string { return filepath.Join(dir, "bfdd.log") }
+
 // startSecond runs FRR on the client until the test ends, and waits until its sessions are up.
 func (b *bench) startSecond() {
 	b.t.Helper()
-	dir, err := os.MkdirTemp("", "metallb-frr-") // FRR's user must get into it
-	b.must(err)
-	b.logs = filepath.Join(dir, "bfdd.log")
-	config := fmt.Sprintf("hostname second\nlog timestamp precision 6\nlog file %s debugging\ndebug bfd peer\n", b.logs) +
-		frrPeers(second, routers)
-	b.must(
-		os.WriteFile(filepath.Join(dir, "empty.conf"), nil, 0o644), // a daemon's own -f takes only a part of the language
-		os.WriteFile(filepath.Join(dir, "frr.conf"), []byte(config), 0o644),
-		os.Chmod(dir, 0o775),
-		exec.Command("chown", "-R", "frr:frrvty", dir).Run(),
-	)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{}, 2)
-	b.t.Cleanup(func() {
-		cancel()
-		<-ended
-		<-ended
-		_ = os.RemoveAll(dir)
+	dir, err := b.StartFRR(b.t, lab.Client, []string{"zebra", "bfdd"}, func(dir string) string {
+		return fmt.Sprintf("hostname second\nlog timestamp precision 6\nlog file %s debugging\ndebug bfd peer\n", logOf(dir)) + frrPeers(second, routers)
 	})
-	for _, d := range []string{"zebra", "bfdd --bfdctl " + dir + "/bfdd.sock"} {
-		name, _, _ := strings.Cut(d, " ")
-		line := fmt.Sprintf("/usr/lib/frr/%s -f %[2]s/empty.conf -z %[2]s/z -i %[2]s/%[3]s.pid --vty_socket %[2]s -u frr -g frr -P 0", d, dir, name)
-		go func() {
-			_, _ = b.Exec(ctx, lab.Client, strings.Fields(line)...)
-			ended <- struct{}{}
-		}()
-		b.must(product.Until(b.within(), name+" on the client", func() (bool, error) {
-			_, err := os.Stat(filepath.Join(dir, name+".vty"))
-			return err == nil, err
-		}))
-	}
-	_, err = b.Exec(b.within(), lab.Client, "vtysh", "--vty_socket", dir, "-f", filepath.Join(dir, "frr.conf"))
 	b.must(err)
+	b.logs = logOf(dir)
 	b.secondUp()
 }
 

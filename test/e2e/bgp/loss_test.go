@@ -33,7 +33,7 @@ func TestANodeIsLost(t *testing.T) {
 	client := n.address(lab.Client)
 	n.startRouter(lab.FRR, strings.Replace(n.gateway("bfd profile fast"), " address-family ipv4",
 		fmt.Sprintf(" neighbor %[1]s remote-as 64514\n neighbor %[1]s bfd profile fast\n address-family ipv4", client), 1))
-	n.must(n.StartFRR(n.t, lab.Client, []string{"zebra", "bfdd", "bgpd"}, fmt.Sprintf(`hostname second
+	configuration := fmt.Sprintf(`hostname second
 bfd
  profile fast
   receive-interval 100
@@ -52,7 +52,9 @@ router bgp 64514
   network %[4]s
  exit-address-family
 exit
-`, client, n.address(lab.Router), lab.RouterAS, frrPrefix)))
+`, client, n.address(lab.Router), lab.RouterAS, frrPrefix)
+	_, err := n.StartFRR(n.t, lab.Client, []string{"zebra", "bfdd", "bgpd"}, func(string) string { return configuration })
+	n.must(err)
 	interval := uint32(100)
 	n.make(&v1beta1.BFDProfile{ObjectMeta: configured("fast"), Spec: v1beta1.BFDProfileSpec{ReceiveInterval: &interval, TransmitInterval: &interval}})
 	n.expose(func(p *v1beta2.BGPPeerSpec) { p.BFDProfile = "fast" })
