@@ -37,17 +37,21 @@ test-lab: lab-build ## The lab itself, and the programs beside OLM's
 	go test -C test/lab $(AS_ROOT) -timeout 15m ./...
 	CGO_ENABLED=0 go test -C test/olm/build -trimpath ./...
 test-e2e: lab-build olm-build image tools helm build-installer ## End to end on real clusters
-	go test -C test/e2e $(AS_ROOT) -v -count=1 -p 1 -timeout 30m ./...
+	@mkdir -p $(CACHE)
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -p 1 -timeout 30m ./... | tee $(CACHE)/test-e2e.log || \
+	  { echo "== What failed said; all is in $(CACHE)/test-e2e.log"; awk -f test/failures.awk $(CACHE)/test-e2e.log; echo FAIL; exit 1; }
 
 ##@ The same code, longer
 FUZZTIME ?= 5m
 SOAK     ?= 20
 .PHONY: soak bench fuzz mutate
-soak: lab-build image ## Many more random histories, BFD on a saturated node, BGP with nodes that are lost and routers that break the rules, controllers killed 50 times, certificates replaced, and failover, moves and what must move nothing SOAK times on the lab
+soak: lab-build olm-build image tools helm build-installer ## Many more random histories, BFD on a saturated node, BGP with nodes that are lost and routers that break the rules, controllers killed 50 times, installations whose upgrade fails, taking over from MetalLB in all ways, certificates replaced, and failover, moves and what must move nothing SOAK times on the lab
 	go test ./internal/ipam -run 'Histories|Order' -rounds 12000 -timeout 30m
 	go test ./internal/bfd -run 'Agree|Early|Losses' -rounds 100000 -timeout 30m
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./bfd -cuts 20 -saturated 20m -judged
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./bgp -whole -cuts $(SOAK) -rollouts $(SOAK) -attacked 10m -judged
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./kubectl -whole -idle 10m
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h -p 1 ./olm ./takeover -whole
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./controller -kills 50 -services 1000 -stopped 30s -away 60s
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h -run 'Failover|^TestMoves|KubeProxy' . -offs $(SOAK) -cuts $$((2 * $(SOAK))) -moves $(SOAK) -bars
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h -run 'NoAddressMoves' . -restarts $(SOAK) -rollouts $(SOAK) -saturated 20m -flapping 5m -bars

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -181,6 +182,9 @@ func (r *replicas) comeAndGo(ctx context.Context, w *watched) error {
 func (r *replicas) stale(w *watched) {
 	leader := r.leader()
 	pid := r.process(leader)
+	if pid == 0 {
+		r.t.Fatalf("the process of %s is not there", leader)
+	}
 	for range 20 { // it has something on its mind when it stops
 		r.create()
 	}
@@ -283,7 +287,9 @@ func (r *replicas) pods() []string {
 func (r *replicas) kill(pod string) {
 	r.t.Helper()
 	if pid := r.process(pod); pid > 0 {
-		r.must(signal(pid, sigkill))
+		if err := signal(pid, sigkill); !errors.Is(err, syscall.ESRCH) { // it may end on its own
+			r.must(err)
+		}
 	}
 	r.must(client.IgnoreNotFound(r.Delete(r.within(patience), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pod}}, client.GracePeriodSeconds(0))))
 }

@@ -219,8 +219,8 @@ func (w *watched) judge() {
 // auditLog is where the API server notes what controllers write.
 var auditLog string
 
-// written is what a pod wrote, or tried to, from that time on. An update of the Lease that was on its way when it was stopped, and
-// is refused because another one has it, is none: that is what the Lease's version is for.
+// written is what a pod wrote, or tried to, from that time on. What was on its way when it was stopped, and is refused because
+// another one has the Lease or has served the Service, or the Service is gone, is none: that is what an object's version is for.
 func (r *replicas) written(pod string, from time.Time) []string {
 	r.t.Helper()
 	file, err := os.Open(auditLog)
@@ -244,7 +244,7 @@ func (r *replicas) written(pod string, from time.Time) []string {
 		if !slices.Contains(e.User.Extra["authentication.kubernetes.io/pod-name"], pod) {
 			continue
 		}
-		refused := e.ObjectRef.Resource == "leases" && e.Response.Code == http.StatusConflict
+		refused := e.Response.Code == http.StatusConflict || e.Response.Code == http.StatusNotFound
 		if all++; e.Time.After(from) && !refused && !strings.HasSuffix(e.ObjectRef.Resource, "reviews") {
 			out = append(out, fmt.Sprintf("%s %s/%s %s/%s: %d", e.Verb, e.ObjectRef.Resource, e.ObjectRef.Subresource, e.ObjectRef.Namespace, e.ObjectRef.Name, e.Response.Code))
 		}

@@ -22,6 +22,7 @@ const patience = 2 * time.Minute
 
 var (
 	idle    = flag.Duration("idle", 15*time.Second, "how long nothing may be written while nothing changes")
+	whole   = flag.Bool("whole", false, "also upgrade to a version whose controller does not come up, and go back from it")
 	shared  lab.Shared
 	ingress = netip.MustParseAddr("172.30.0.214") // the one address of aeros/pool.yaml
 )
@@ -48,7 +49,9 @@ func TestLifeWithKubectl(t *testing.T) {
 
 	next := m.image("v0.1.1", product.Flaw{})
 	m.upgrade(next, "v0.1.1")
-	m.flawed(m.image("v0.1.2", product.Flaw{Role: "controller", How: "exits"}), next)
+	if *whole {
+		m.flawed(m.image("v0.1.2", product.Flaw{Role: "controller", How: "exits"}), next)
+	}
 	m.operatorFlawed(m.image("v0.1.3", product.Flaw{Role: "operator", How: "exits"}), next)
 	m.quiet()
 	m.removedInOrder(before)
