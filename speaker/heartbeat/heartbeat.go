@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -41,6 +42,7 @@ type Heartbeats struct {
 	mu      sync.Mutex
 	changes map[netip.Addr]bool
 	doubts  map[netip.Addr]*doubt
+	heard   map[netip.Addr]bool // those whose sessions are up
 }
 
 // doubt is the question whether a node that is not heard is there.
@@ -58,14 +60,14 @@ type Sessions interface {
 func New(s Sessions, own netip.Addr, interval time.Duration, log *slog.Logger) *Heartbeats {
 	h := &Heartbeats{
 		sessions: s, own: own, interval: interval, log: log, kernel: ask,
-		changed: make(chan struct{}, 1), changes: map[netip.Addr]bool{}, doubts: map[netip.Addr]*doubt{},
+		changed: make(chan struct{}, 1), changes: map[netip.Addr]bool{}, doubts: map[netip.Addr]*doubt{}, heard: map[netip.Addr]bool{},
 	}
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.loops.Go(func() {
 		for {
 			select {
 			case <-h.sessions.Changed():
-				h.take(heard(h.sessions.Changes()))
+				h.follow(h.sessions.Changes())
 			case <-h.ctx.Done():
 				return
 			}
@@ -88,6 +90,9 @@ func (h *Heartbeats) Watch(addresses []netip.Addr) {
 		return
 	}
 	h.watched = slices.Clone(addresses)
+	h.mu.Lock()
+	maps.DeleteFunc(h.heard, func(a netip.Addr, _ bool) bool { return !slices.Contains(addresses, a) })
+	h.mu.Unlock()
 	wanted := make([]udp.Session, 0, len(addresses))
 	for _, a := range addresses {
 		if a.Is4() == h.own.Is4() {
@@ -122,7 +127,33 @@ func (h *Heartbeats) Changes() map[netip.Addr]bool {
 	return out
 }
 
-// take takes what the sessions say.
+// Ask is for a node that another one does not hear any more. This one may hear nothing of it either, as it has just begun to: a
+// session takes a second or two to come up (RFC 5880 section 6.8.3), in which it proves nothing. So the node's kernel is asked, and
+// if it does not answer the path has fallen silent.
+func (h *Heartbeats) Ask(peer netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.heard[peer] && h.doubts[peer] == nil && peer.Is4() == h.own.Is4() {
+		h.log.Info("another node does not hear a node, and this one does not yet", "address", peer)
+		h.doubt(peer, false)
+	}
+}
+
+// follow takes what the sessions say.
+func (h *Heartbeats) follow(changes []udp.Change) {
+	h.mu.Lock()
+	for _, c := range changes {
+		if c.To == bfd.Up {
+			h.heard[c.Peer] = true
+		} else {
+			delete(h.heard, c.Peer)
+		}
+	}
+	h.mu.Unlock()
+	h.take(heard(changes))
+}
+
+// take takes how paths are.
 func (h *Heartbeats) take(changes map[netip.Addr]bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -136,12 +167,17 @@ func (h *Heartbeats) take(changes map[netip.Addr]bool) {
 			}
 			h.report(peer, true)
 		case d == nil:
-			ctx, end := context.WithCancel(h.ctx)
-			d = &doubt{end}
-			h.doubts[peer] = d
-			h.loops.Go(func() { h.resolve(ctx, peer, d) })
+			h.doubt(peer, true)
 		}
 	}
+}
+
+// doubt begins to ask a node's kernel, once or until it is known how it is. The caller holds mu.
+func (h *Heartbeats) doubt(peer netip.Addr, again bool) {
+	ctx, end := context.WithCancel(h.ctx)
+	d := &doubt{end}
+	h.doubts[peer] = d
+	h.loops.Go(func() { h.resolve(ctx, peer, d, again) })
 }
 
 // report notes how a path is now. The caller holds mu.
@@ -153,18 +189,20 @@ func (h *Heartbeats) report(peer netip.Addr, up bool) {
 	}
 }
 
-// resolve asks the kernel of a node that is not heard, until it does not answer or the node is heard again.
-func (h *Heartbeats) resolve(ctx context.Context, peer netip.Addr, d *doubt) {
+// resolve asks the kernel of a node that is not heard, once or until it does not answer or the node is heard again.
+func (h *Heartbeats) resolve(ctx context.Context, peer netip.Addr, d *doubt, again bool) {
 	defer d.end()
 	for first := true; ; first = false {
 		err := h.kernel(ctx, h.own, peer)
-		if err != nil {
+		if err != nil || !again {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			if h.doubts[peer] == d && ctx.Err() == nil {
 				delete(h.doubts, peer)
-				h.log.Info("a node is not heard, and is not there", "address", peer, "error", err)
-				h.report(peer, false)
+				if err != nil {
+					h.log.Info("a node is not heard, and is not there", "address", peer, "error", err)
+					h.report(peer, false)
+				}
 			}
 			return
 		}

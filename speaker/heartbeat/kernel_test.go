@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"metallb.io/operator/internal/bfd"
 	"metallb.io/operator/internal/bfd/udp"
 	"metallb.io/operator/internal/l2/l2test"
 )
@@ -91,6 +92,24 @@ func TestWhoIsNotHeardIsAskedForFirst(t *testing.T) {
 		l2test.Eventually(t, 10*time.Second, "asked again and again", func() bool { return k.asked.Load() > n+2 })
 	}
 
+	h.Ask(peer)
+	l2test.Eventually(t, 10*time.Second, "asked once", func() bool { return k.asked.Load() == 1 })
+	time.Sleep(20 * time.Millisecond)
+	if n, got := k.asked.Load(), h.Changes(); n != 1 || len(got) > 0 {
+		t.Errorf("for one that another node does not hear, asked %d times, and said %v", n, got)
+	}
+	h.follow([]udp.Change{{Key: udp.Key{Peer: peer}, From: bfd.Init, To: bfd.Up}})
+	says("is heard", map[netip.Addr]bool{peer: true})
+	k.say(errNobody)
+	h.Ask(peer) // who hears it need not
+	h.follow([]udp.Change{{Key: udp.Key{Peer: peer}, From: bfd.Up, To: bfd.Down, Diagnostic: bfd.NeighborSignaledDown}})
+	if n, got := k.asked.Load(), h.Changes(); n != 1 || len(got) > 0 {
+		t.Errorf("for one that is heard, asked %d times, and said %v", n-1, got)
+	}
+	h.Ask(peer)
+	says("is not there, and was not heard", map[netip.Addr]bool{peer: false})
+
+	k.say(nil)
 	h.take(map[netip.Addr]bool{peer: false})
 	askedAgain()
 	if got := h.Changes(); len(got) > 0 {

@@ -17,6 +17,9 @@ type Heartbeats interface {
 	Changed() <-chan struct{}
 	// Changes says of the paths that have come or fallen silent since it was called last how they are now.
 	Changes() map[netip.Addr]bool
+	// Ask is for the path to a node that another one does not hear any more. If it is not heard here either, as it has not been
+	// yet, it is found out whether it has fallen silent. It does not wait.
+	Ask(netip.Addr)
 }
 
 const (
@@ -196,7 +199,24 @@ func (m *Members) listenTo(text []byte, now time.Time) {
 	}
 	w.heard = now
 	m.silence.theirs[w.By] = w
+	m.ask(w.Silent)
 	m.count(now)
+}
+
+// ask finds out about nodes that another member does not hear and that this one should. The caller holds mu.
+func (m *Members) ask(silent []string) {
+	if m.config.Heartbeats == nil || len(silent) == 0 {
+		return
+	}
+	at := map[string]netip.Addr{}
+	for _, k := range m.known {
+		at[k.node] = k.address
+	}
+	for _, n := range neighbours(ring(slices.Collect(maps.Keys(at))), m.config.Node) {
+		if _, known := m.silence.mine[n]; !known && slices.Contains(silent, n) {
+			m.config.Heartbeats.Ask(at[n])
+		}
+	}
 }
 
 // count says anew who is gone. The caller holds mu.

@@ -15,6 +15,7 @@ type beats struct {
 	mu      sync.Mutex
 	watched []netip.Addr
 	changes map[netip.Addr]bool
+	asked   []netip.Addr
 }
 
 func newBeats() *beats {
@@ -35,6 +36,12 @@ func (b *beats) Changes() map[netip.Addr]bool {
 	out := b.changes
 	b.changes = map[netip.Addr]bool{}
 	return out
+}
+
+func (b *beats) Ask(a netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked = append(b.asked, a)
 }
 
 // say has the paths to addresses be alive or silent from now on.
@@ -94,6 +101,13 @@ func TestHeartbeatsAreFasterThanGossip(t *testing.T) {
 	hearts[0].say(false, g.address(1))
 	time.Sleep(300 * time.Millisecond)
 	stop()
+	for i, want := range []bool{false, false, true} { // nobody asks for itself, nor who knows
+		hearts[i].mu.Lock()
+		if got := slices.Contains(hearts[i].asked, g.address(1)); got != want {
+			t.Errorf("member %d asks for the node that another does not hear: %v", i, got)
+		}
+		hearts[i].mu.Unlock()
+	}
 
 	stop = never(t, "the others stay", ms, func(v View) bool { return !slices.Contains(v.Nodes, node(0)) || !slices.Contains(v.Nodes, node(2)) })
 	hearts[2].say(false, g.address(1))

@@ -149,7 +149,17 @@ func powerOff(t *testing.T, p *product.Product, addresses []netip.Addr) time.Dur
 	ctx := product.Within(t, 2*time.Minute)
 	product.Must(t, p.PowerOn(ctx, node), p.WaitNode(ctx, node, true), p.WaitAvailable(ctx, "metallb-system"),
 		p.WaitRollout(ctx, product.OperatorNamespace, operatorDeployment))
-	return outage(t, its, replies, off)
+	return explained(t, p, outage(t, its, replies, off))
+}
+
+// explained logs what the speakers said of late where an outage was longer than it may be.
+func explained(t *testing.T, p *product.Product, outage time.Duration) time.Duration {
+	t.Helper()
+	if outage > worstBar {
+		t.Logf("%s:", outage)
+		p.Dump(t, []string{"logs", "-n", "metallb-system", "-l", "app=metallb,component=speaker", "--since=60s", "--tail=-1", "--prefix"})
+	}
+	return outage
 }
 
 // cutCable cuts the cable of the node with most of the addresses for a while, and returns the longest time in which one of
@@ -169,7 +179,7 @@ func cutCable(t *testing.T, p *product.Product, addresses []netip.Addr, how lab.
 	for _, a := range addresses {
 		double = max(double, twoAnswer(a, replies, back))
 	}
-	return outage(t, its, replies, cut), double
+	return explained(t, p, outage(t, its, replies, cut)), double
 }
 
 // outage is the longest time between two replies for an address, one interval of asking less.
