@@ -109,7 +109,7 @@ func (r *reporter) reportRoutes(x *result, observed []sessions.Observed) {
 			r.routes.of[service] = s
 		}
 		if all || !slices.EqualFunc(s.why, why[:n], sameWhy) || slices.ContainsFunc(why[:n], func(w announce.BGPWhy) bool { return touches(moved, w) }) {
-			s.why = why[:n]
+			s.why = slices.Clone(why[:n]) // a part of the plan would keep all of it
 			r.reportRoutesOf(service, s, observed, statuses, x.sibling)
 		}
 		s.report, why = r.routes.report, why[n:]

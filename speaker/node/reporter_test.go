@@ -96,3 +96,22 @@ func TestWhatIsNewOfRoutesIsAllThatIsReported(t *testing.T) {
 		}
 	}
 }
+
+// Thousands of Services that change one after the other must not each keep the plan of its time.
+func TestWhatIsKeptOfAServiceKeepsNoPlan(t *testing.T) {
+	r := routeReporter(t)
+	x := result{configured: true}
+	for i := range 1000 {
+		a := netip.AddrFrom4([4]byte{10, 0, byte(i / 256), byte(i)})
+		x.desired.BGP.Why = append(x.desired.BGP.Why, announce.BGPWhy{Service: fmt.Sprintf("shop/web-%04d", i), Address: a, Reason: announce.NoEndpoints})
+	}
+	r.reportRoutes(&x, nil)
+	if len(r.routes.of) != len(x.desired.BGP.Why) {
+		t.Errorf("of %d Services %d are known", len(x.desired.BGP.Why), len(r.routes.of))
+	}
+	for service, s := range r.routes.of {
+		if len(s.why) != 1 || cap(s.why) > 8 {
+			t.Fatalf("of %s %d lines are kept, within %d", service, len(s.why), cap(s.why))
+		}
+	}
+}
