@@ -139,6 +139,11 @@ func (h *Heartbeats) Ask(peer netip.Addr) {
 	}
 }
 
+// There asks a node's kernel whether it is there with a speaker.
+func (h *Heartbeats) There(ctx context.Context, peer netip.Addr) bool {
+	return h.kernel(ctx, h.own, peer) == nil
+}
+
 // follow takes what the sessions say.
 func (h *Heartbeats) follow(changes []udp.Change) {
 	h.mu.Lock()

@@ -5,9 +5,7 @@ import (
 	"context"
 	"log"
 	"log/slog"
-	"maps"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -25,14 +23,12 @@ func (d delegate) NotifyUpdate(n *memberlist.Node) { d.set(n) }
 func (d delegate) NotifyLeave(n *memberlist.Node) {
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
-	k := d.m.known[n.Name]
-	delete(d.m.known, n.Name)
-	delete(d.m.silence.theirs, n.Name)
-	if !slices.ContainsFunc(slices.Collect(maps.Values(d.m.known)), func(other known) bool { return other.node == k.node }) {
-		d.m.silence.forgive(k.node) // there is nobody to speak of
-		d.m.silence.lost[k.node] = absent{n.Name, k.address, k.macs}
+	if d.m.mayBeThere(n.Name) {
+		d.m.doubts[n.Name] = &doubt{since: time.Now()}
+		d.m.config.Log.Info("gossip has lost a member", "member", n.Name)
+	} else {
+		d.m.drop(n.Name)
 	}
-	d.m.config.Log.Info("member gone", "member", n.Name)
 	d.news()
 }
 
@@ -47,6 +43,10 @@ func (d delegate) set(n *memberlist.Node) {
 	if d.m.silence.lost[k.node].member == n.Name {
 		delete(d.m.silence.lost, k.node)
 		d.m.heal(k.node)
+	}
+	if d.m.doubts[n.Name] != nil {
+		delete(d.m.doubts, n.Name)
+		d.m.config.Log.Info("gossip hears a member again", "member", n.Name)
 	}
 	if !old {
 		d.m.config.Log.Info("member alive", "member", n.Name, "address", k.address)

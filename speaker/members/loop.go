@@ -19,6 +19,7 @@ func (m *Members) run(ctx context.Context, told []byte) {
 	}
 	for {
 		m.watch(time.Now())
+		m.settleDoubts(ctx)
 		m.settleKeys()
 		told = m.tell(told)
 		for _, p := range m.missing() {
@@ -35,14 +36,16 @@ func (m *Members) run(ctx context.Context, told []byte) {
 	}
 }
 
-// missing returns the peers that no member is known at and that are due to be tried; they are now.
+// missing returns the peers that no member is known at beyond doubt and that are due to be tried; they are now.
 func (m *Members) missing() []target {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	there := map[target]bool{}
 	for name, k := range m.known {
-		there[target{address: k.address}] = true
-		there[target{name: name}] = true
+		if m.doubts[name] == nil {
+			there[target{address: k.address}] = true
+			there[target{name: name}] = true
+		}
 	}
 	var out []target
 	for _, p := range m.peers {

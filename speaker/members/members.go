@@ -92,8 +92,9 @@ type Members struct {
 	closed    bool
 
 	mu     sync.Mutex
-	known  map[string]known // alive members by name, this one included
-	own    meta             // as it should be
+	known  map[string]known  // alive members by name, this one included
+	doubts map[string]*doubt // those of them that gossip has lost
+	own    meta              // as it should be
 	keys   keys
 	peers  []target
 	tried  map[target]attempt
@@ -157,7 +158,7 @@ func Start(c Config) (*Members, error) {
 	}
 	m := &Members{
 		config: c, name: name, transport: t, changed: make(chan struct{}, 1), noted: make(chan struct{}, 1), kick: make(chan struct{}, 1),
-		known: map[string]known{}, tried: map[target]attempt{}, keys: newKeys(c.Secret),
+		known: map[string]known{}, doubts: map[string]*doubt{}, tried: map[target]attempt{}, keys: newKeys(c.Secret),
 		silence: silence{mine: map[string]time.Time{}, theirs: map[string]word{}, lost: map[string]absent{}},
 	}
 	m.keys.describe(&m.own)
@@ -324,6 +325,10 @@ func (m *Members) Leave(timeout time.Duration) error {
 	}
 	m.stop()
 	m.loop.Wait()
+	m.mu.Lock()
+	text := m.silence.last(m.name, time.Now())
+	m.mu.Unlock()
+	m.tellAll(text)
 	return m.list.Leave(timeout)
 }
 

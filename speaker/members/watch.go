@@ -1,6 +1,7 @@
 package members
 
 import (
+	"context"
 	"encoding/json"
 	"maps"
 	"net/netip"
@@ -17,6 +18,8 @@ type Heartbeats interface {
 	Changed() <-chan struct{}
 	// Changes says of the paths that have come or fallen silent since it was called last how they are now.
 	Changes() map[netip.Addr]bool
+	// There asks whether a node is there, with a speaker, although that may get no processor. It takes up to 0.2 s.
+	There(context.Context, netip.Addr) bool
 	// Ask is for the path to a node that another one does not hear any more. If it is not heard here either, as it has not been
 	// yet, it is found out whether it has fallen silent. It does not wait.
 	Ask(netip.Addr)
@@ -61,7 +64,9 @@ type word struct {
 	By     string   `json:"by"`
 	Number uint64   `json:"number"`
 	Silent []string `json:"silent"`
-	heard  time.Time
+	// Leaving: it goes, and nobody need ask whether it is there.
+	Leaving bool `json:"leaving,omitempty"`
+	heard   time.Time
 }
 
 // watch has the neighbours watched, and tells the others whom this member does not hear.
@@ -84,9 +89,13 @@ func (m *Members) watch(now time.Time) {
 	text := m.due(now)
 	m.count(now)
 	m.mu.Unlock()
-	if text == nil {
-		return
+	if text != nil {
+		m.tellAll(text)
 	}
+}
+
+// tellAll tells all others.
+func (m *Members) tellAll(text []byte) {
 	for _, n := range m.list.Members() {
 		if n.Name != m.name {
 			_ = m.list.SendBestEffort(n, text) // it is repeated
@@ -179,7 +188,17 @@ func (m *Members) due(now time.Time) []byte {
 		return nil
 	}
 	s.said = now
-	text, err := json.Marshal(word{By: m.name, Number: s.number, Silent: slices.Sorted(maps.Keys(s.mine))})
+	return s.text(m.name, false)
+}
+
+// last is the word of a member that leaves. The caller holds mu.
+func (s *silence) last(by string, now time.Time) []byte {
+	s.number = max(s.number+1, uint64(now.UnixNano())) //nolint:gosec // not before 1970
+	return s.text(by, true)
+}
+
+func (s *silence) text(by string, leaving bool) []byte {
+	text, err := json.Marshal(word{By: by, Number: s.number, Silent: slices.Sorted(maps.Keys(s.mine)), Leaving: leaving})
 	if err != nil {
 		panic(err) // strings and a number have an encoding
 	}

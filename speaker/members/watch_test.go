@@ -1,6 +1,7 @@
 package members
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"sync"
@@ -16,6 +17,7 @@ type beats struct {
 	watched []netip.Addr
 	changes map[netip.Addr]bool
 	asked   []netip.Addr
+	there   bool
 }
 
 func newBeats() *beats {
@@ -42,6 +44,12 @@ func (b *beats) Ask(a netip.Addr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asked = append(b.asked, a)
+}
+
+func (b *beats) There(context.Context, netip.Addr) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.there
 }
 
 // say has the paths to addresses be alive or silent from now on.
@@ -202,5 +210,60 @@ func TestWhoWasCutOffLooksForTheOthersFirst(t *testing.T) {
 	took := wait(t, ms[1], 2*aloneUnreachable, "alone after all", sees(1))
 	if took < aloneUnreachable-time.Second {
 		t.Errorf("it looked for %s only", took)
+	}
+}
+
+func TestWhoGetsNoProcessorIsThere(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 116, 3)
+	ms, hearts := g.beating(3)
+	kernel := func(there bool) {
+		for _, h := range hearts {
+			h.mu.Lock()
+			h.there = there
+			h.mu.Unlock()
+		}
+	}
+	kernel(true)
+	rest := []*Members{ms[0], ms[2]}
+	stop := never(t, "who is lost by gossip alone is there", rest, func(v View) bool { return len(v.Nodes) != 3 })
+	if err := ms[1].Close(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(starved / 2)
+	stop()
+	for _, m := range rest {
+		m.mu.Lock()
+		if len(m.doubts) != 1 {
+			t.Errorf("gossip has not lost it: %v", m.doubts)
+		}
+		m.mu.Unlock()
+	}
+	g.instances[1] = nil
+	again := g.start(1, "a", "secret")
+	wait(t, again, soon, "it gets a processor again", sees(0, 1, 2))
+	for _, m := range rest {
+		wait(t, m, soon, "there", sees(0, 1, 2))
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range rest {
+		wait(t, m, 2*soon, "it hangs", sees(0, 2))
+	}
+}
+
+func TestWhoLeavesIsNotAskedFor(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 117, 2)
+	ms, hearts := g.beating(2)
+	hearts[1].mu.Lock()
+	hearts[1].there = true
+	hearts[1].mu.Unlock()
+	if err := ms[0].Leave(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if took := wait(t, ms[1], soon, "gone", sees(1)); took > starved/2 {
+		t.Errorf("only after %s", took)
 	}
 }
