@@ -75,8 +75,9 @@ fuzz: ## Every fuzz target for FUZZTIME each
 ##@ Development
 GENERATED := api config docs/api.md bundle bundle.Dockerfile catalog charts
 .PHONY: build image generate manifests verify fmt vet lint check
-build: ## The binaries: bin/metallb, and bin/kubectl-metallb, a plugin for kubectl
+build: ## The binaries: bin/metallb, bin/metallb-bgp, which a speaker starts, and bin/kubectl-metallb, a plugin for kubectl
 	CGO_ENABLED=0 go build $(STRIPPED) -o bin/metallb .
+	CGO_ENABLED=0 go build $(STRIPPED) -o bin/metallb-bgp ./cmd/metallb-bgp
 	CGO_ENABLED=0 go build $(STRIPPED) -o bin/kubectl-metallb ./cmd/kubectl-metallb
 image: build packages ## The image, dist/metallb.tar (an OCI archive), from the Dockerfile
 	@mkdir -p dist

@@ -2,38 +2,30 @@ package main
 
 import (
 	"context"
-	"flag"
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 
 	"metallb.io/operator/internal/bfd/udp"
 	"metallb.io/operator/internal/bgp/engine"
-	"metallb.io/operator/internal/bgp/gobgp"
 )
 
-// bgpEngine is the command that a speaker starts beside itself while there are BGP peers. It is not for users.
-const bgpEngine = "bgp-engine"
+// bgpProgram runs a BGP session. It is beside this program.
+const bgpProgram = "metallb-bgp"
 
-// bgpEngineCommand runs BGP sessions as the speaker says on the standard input, until that is closed: a signal to end is for
-// the speaker, which knows in which order things are to end.
-func bgpEngineCommand(*flag.FlagSet) func(context.Context, *slog.Logger) error {
-	return func(_ context.Context, log *slog.Logger) error {
-		router := gobgp.New(log)
-		defer router.Close()
-		go func() { _ = engine.ServeCalls(router) }() // ends with the speaker, as this process does
-		return engine.Serve(os.Stdin, os.Stdout, router)
+// newEngine returns an Engine whose processes log where this one does.
+func newEngine(level string, log *slog.Logger) (*engine.Engine, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
 	}
-}
-
-// newEngine returns an Engine whose processes are this program's, and log where it does.
-func newEngine(level string, log *slog.Logger) *engine.Engine {
 	return engine.New(func() *exec.Cmd {
-		cmd := exec.Command("/proc/self/exe", bgpEngine, "--log-level", level)
+		cmd := exec.Command(filepath.Join(filepath.Dir(self), bgpProgram), "--log-level", level)
 		cmd.Stderr = os.Stderr
 		return cmd
-	}, log)
+	}, log), nil
 }
 
 // bfdFarewell is how long to wait for the other ends of BFD sessions to hear that this one goes on purpose.

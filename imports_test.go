@@ -60,6 +60,7 @@ var rules = map[string]rule{
 	},
 	"internal/config/configtest": {may: append([]string{module + "api", module + "internal/config", module + "internal/bgp", "sigs.k8s.io/yaml"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/legacy":            {may: append([]string{module + "api", module + "internal/config", module + "internal/bgp", module + "internal/ipam", "go.yaml.in/yaml", "sigs.k8s.io/yaml"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
+	"cmd/metallb-bgp":            {may: []string{module + "internal/bgp", module + "internal/obs"}, mayNot: kube},
 	"cmd/kubectl-metallb":        {may: append([]string{module + "api", module + "internal", "sigs.k8s.io/yaml"}, apiTypes...), mayNot: linux},
 	"internal/render":            {may: append([]string{module + "api", "k8s.io/utils"}, apiTypes...), mayNot: slices.Concat(clients, linux)},
 	"internal/rollout":           {may: append([]string{module + "api", module + "internal/render"}, apiTypes...), mayNot: slices.Concat(clients, linux)},

@@ -27,7 +27,6 @@ var commands = map[string]command{
 	"operator":   operatorCommand,
 	"controller": controllerCommand,
 	"speaker":    speakerCommand,
-	bgpEngine:    bgpEngineCommand,
 	// What an installer calls: the hooks and the test of the Helm chart.
 	"install-crds":     installCRDsCommand,
 	"install-resource": installResourceCommand,

@@ -198,7 +198,10 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 		defer beats.Close()
 		member.Heartbeats = beats
 	}
-	bgp := newEngine(cmp.Or(f.logLevel, "info"), log)
+	bgp, err := newEngine(cmp.Or(f.logLevel, "info"), log)
+	if err != nil {
+		return err
+	}
 	defer bgp.Close()
 	var listener sessions.Listener
 	if f.bgpListenPort > 0 {

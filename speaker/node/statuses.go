@@ -53,9 +53,10 @@ type statuses[O client.Object, S any] struct {
 	*Node
 	reports[O, S]
 	queue workqueue.TypedRateLimitingInterface[string] // names of resources
+	known chan struct{}                                // closed when it is known first what is wanted
 
 	mu         sync.Mutex
-	since      time.Time     // when it was known first what is wanted; zero: not yet
+	since      time.Time     // when that was; zero: not yet
 	want       map[string]*S // by what they are about
 	named      map[string]*S // the same by name of the resource
 	kin        kin
@@ -64,7 +65,10 @@ type statuses[O client.Object, S any] struct {
 
 func newStatuses[O client.Object, S any](n *Node, r reports[O, S]) *statuses[O, S] {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[string](statusRetry, longestStatusRetry)
-	return &statuses[O, S]{Node: n, reports: r, queue: workqueue.NewTypedRateLimitingQueue[string](limiter), want: map[string]*S{}, named: map[string]*S{}}
+	return &statuses[O, S]{
+		Node: n, reports: r, queue: workqueue.NewTypedRateLimitingQueue[string](limiter), known: make(chan struct{}),
+		want: map[string]*S{}, named: map[string]*S{},
+	}
 }
 
 // name is that of the resource about something and a node. It is the same for every pod of the node, so that the next one
@@ -113,6 +117,7 @@ func (s *statuses[O, S]) change(changes map[string]*S) {
 	}
 	if s.since.IsZero() {
 		s.since = time.Now()
+		close(s.known)
 		s.queue.Add(allThere)
 	}
 	if kin != s.kin {
@@ -130,8 +135,18 @@ const allThere = ""
 // seen queues a resource that a watch tells of.
 func (s *statuses[O, S]) seen(o O) { s.queue.Add(o.GetName()) }
 
-// run writes until the context ends.
+// run writes until the context ends. What is there is not read before it is known what is wanted: there can be thousands, and the
+// node announces first.
 func (s *statuses[O, S]) run(ctx context.Context) {
+	select {
+	case <-s.known:
+	case <-ctx.Done():
+		return
+	}
+	if _, err := follow(ctx, s.Cache, s.empty(), s.seen, s.seen); err != nil {
+		s.Log.Error("no "+s.kind+" is written", "error", err)
+		return
+	}
 	var writers sync.WaitGroup
 	for range statusWriters {
 		writers.Go(func() {
@@ -185,8 +200,6 @@ func (s *statuses[O, S]) sync(ctx context.Context, name string) error {
 	want, since, kin := s.named[name], s.since, s.kin
 	s.mu.Unlock()
 	switch settled := since.Add(statusSettle); {
-	case since.IsZero():
-		return nil // all are looked at once it is known what is wanted
 	case name == allThere:
 		return s.queueAll(ctx)
 	case want == nil && time.Now().Before(settled):

@@ -139,12 +139,6 @@ func (n *Node) watch(ctx context.Context) error {
 	// Not waited for: nothing that is announced depends on them.
 	_, err := follow(ctx, n.Cache, &v1beta1.ConfigurationState{}, n.teller.setState, n.teller.deleteState)
 	errs = append(errs, err)
-	_, err = follow(ctx, n.Cache, &v1beta1.ServiceL2Status{}, n.statuses.seen, n.statuses.seen)
-	errs = append(errs, err)
-	_, err = follow(ctx, n.Cache, &v1beta1.ServiceBGPStatus{}, n.bgpStatuses.seen, n.bgpStatuses.seen)
-	errs = append(errs, err)
-	_, err = follow(ctx, n.Cache, &v1beta1.BGPSessionState{}, n.sessionStates.seen, n.sessionStates.seen)
-	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

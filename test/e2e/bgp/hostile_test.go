@@ -285,7 +285,7 @@ func (n *network) memory(node string) (speaker, engine int) {
 		switch {
 		case strings.Contains(line, "/metallb speaker"):
 			speaker = max(speaker, rss)
-		case strings.Contains(line, "exe bgp-engine"):
+		case strings.Contains(line, "/metallb-bgp "):
 			engine = max(engine, rss)
 		}
 	}

@@ -31,14 +31,21 @@ func (p *Product) AddVersion(ctx context.Context, version string, flaw Flaw) (re
 	if err != nil {
 		return "", err
 	}
-	image := lab.Image{Name: "lab.metallb.io/metallb", Path: "/metallb", Program: program, User: "65534:65534"}
+	bgp, err := build(ctx, filepath.Join(dir, "metallb-bgp"), filepath.Join(p.root, "cmd/metallb-bgp"), "")
+	if err != nil {
+		return "", err
+	}
+	image := lab.Image{
+		Name: "lab.metallb.io/metallb", Path: "/metallb", Program: program, User: "65534:65534",
+		Files: []lab.File{{Path: "/metallb-bgp", Mode: 0o755, Content: bgp}},
+	}
 	if flaw != (Flaw{}) {
 		front, err := build(ctx, filepath.Join(dir, "flawed"), filepath.Join(p.root, "test/e2e/cmd/flawed"), "-X main.role="+flaw.Role+" -X main.how="+flaw.How)
 		if err != nil {
 			return "", err
 		}
 		image.Program = front
-		image.Files = []lab.File{{Path: "/whole", Mode: 0o755, Content: program}}
+		image.Files = append(image.Files, lab.File{Path: "/whole", Mode: 0o755, Content: program})
 	}
 	return p.AddImage(ctx, image)
 }
