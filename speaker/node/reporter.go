@@ -18,6 +18,7 @@ type reporter struct {
 
 	mu     sync.Mutex
 	latest *result // of the last round; nil: there was none
+	taken  bool    // it has been reported, or is being
 
 	// Of the reporter's own loop alone.
 	reported  news[line, struct{}]
@@ -47,10 +48,13 @@ func newReporter(n *Node) *reporter {
 	return r
 }
 
-// set takes what a round has come to.
+// set takes what a round has come to. What has not been reported yet of a time with a sibling is not new when that has gone.
 func (r *reporter) set(x result) {
 	r.mu.Lock()
-	r.latest = &x
+	if r.latest != nil && !r.taken {
+		x.sibling = x.sibling || r.latest.sibling
+	}
+	r.latest, r.taken = &x, false
 	r.mu.Unlock()
 	signal(r.poke)
 }
@@ -67,6 +71,7 @@ func (r *reporter) run(ctx context.Context) {
 		}
 		r.mu.Lock()
 		x := r.latest
+		r.taken = true
 		r.mu.Unlock()
 		if x == nil {
 			continue
