@@ -67,10 +67,11 @@ func (n *Node) handOver() {
 		parted := n.part()
 		defer func() { time.Sleep(time.Until(parted)) }()
 	}
-	for i := range n.running {
-		n.running[i].Yielding = true
+	yielding := slices.Clone(n.running) // the reporter may be reading it
+	for i := range yielding {
+		yielding[i].Yielding = true
 	}
-	if err := n.sync(n.Network.State().Interfaces, n.running); err != nil {
+	if err := n.sync(n.Network.State().Interfaces, yielding); err != nil {
 		n.Log.Warn("not everything can be handed over", "error", err)
 	}
 	start := time.Now()
