@@ -23,11 +23,19 @@ type doubt struct {
 	asking       bool
 }
 
-// mayBeThere says whether a member that gossip has lost may be there all the same: one that said that it leaves is not. The caller
-// holds mu.
+// mayBeThere says whether a member that gossip has lost may be there all the same: one that said that it leaves is not, and where
+// there is another one on its node the kernel's word would be of that. The caller holds mu.
 func (m *Members) mayBeThere(name string) bool {
 	k, known := m.known[name]
-	return m.config.Heartbeats != nil && known && k.node != m.config.Node && !m.silence.theirs[name].Leaving
+	if m.config.Heartbeats == nil || !known || k.node == m.config.Node || m.silence.theirs[name].Leaving {
+		return false
+	}
+	for other, o := range m.known {
+		if other != name && o.node == k.node && m.doubts[other] == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // drop takes a member for gone. The caller holds mu.

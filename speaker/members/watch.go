@@ -94,11 +94,11 @@ func (m *Members) watch(now time.Time) {
 	}
 }
 
-// tellAll tells all others.
+// tellAll tells all others. A packet can be lost: what is to last is repeated, and a member that leaves is asked for until it has.
 func (m *Members) tellAll(text []byte) {
 	for _, n := range m.list.Members() {
 		if n.Name != m.name {
-			_ = m.list.SendBestEffort(n, text) // it is repeated
+			_ = m.list.SendBestEffort(n, text)
 		}
 	}
 }

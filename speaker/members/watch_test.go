@@ -253,6 +253,37 @@ func TestWhoGetsNoProcessorIsThere(t *testing.T) {
 	}
 }
 
+// The kernel's word that a speaker is there is not the word that this one is, where there are two.
+func TestOfTwoOnANodeOneIsLostAtOnce(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 118, 2)
+	ms, hearts := g.beating(2)
+	hearts[1].mu.Lock()
+	hearts[1].there = true
+	hearts[1].mu.Unlock()
+	newer := g.start(0, "b", "secret")
+	wait(t, newer, soon, "two on a node", func(v View) bool { return v.Sibling })
+	known := func() int {
+		ms[1].mu.Lock()
+		defer ms[1].mu.Unlock()
+		return len(ms[1].known)
+	}
+	for end := time.Now().Add(soon); known() != 3 && time.Now().Before(end); {
+		time.Sleep(look)
+	}
+	if err := ms[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for end := began.Add(soon); known() != 2 && time.Now().Before(end); {
+		time.Sleep(look)
+	}
+	if took := time.Since(began); took > starved/2 {
+		t.Errorf("gone only after %s", took)
+	}
+	wait(t, ms[1], 0, "the node is there", sees(0, 1))
+}
+
 func TestWhoLeavesIsNotAskedFor(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, 117, 2)
