@@ -181,7 +181,7 @@ func (m *Members) due(now time.Time) []byte {
 	switch {
 	case s.urgent > 0:
 		if s.urgent == repeatAtOnce {
-			s.number = max(s.number+1, uint64(now.UnixNano())) //nolint:gosec // not before 1970
+			s.renumber(now)
 		}
 		s.urgent--
 	case len(s.mine) == 0 || now.Sub(s.said) < repeatEvery:
@@ -193,8 +193,13 @@ func (m *Members) due(now time.Time) []byte {
 
 // last is the word of a member that leaves. The caller holds mu.
 func (s *silence) last(by string, now time.Time) []byte {
-	s.number = max(s.number+1, uint64(now.UnixNano())) //nolint:gosec // not before 1970
+	s.renumber(now)
 	return s.text(by, true)
+}
+
+// renumber is for a word that says something new.
+func (s *silence) renumber(now time.Time) {
+	s.number = max(s.number+1, uint64(now.UnixNano())) //nolint:gosec // not before 1970
 }
 
 func (s *silence) text(by string, leaving bool) []byte {

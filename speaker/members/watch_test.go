@@ -46,6 +46,13 @@ func (b *beats) Ask(a netip.Addr) {
 	b.asked = append(b.asked, a)
 }
 
+// kernels has the kernels of all nodes say whether a speaker is there, from now on.
+func (b *beats) kernels(there bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.there = there
+}
+
 func (b *beats) There(context.Context, netip.Addr) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -217,14 +224,9 @@ func TestWhoGetsNoProcessorIsThere(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, 116, 3)
 	ms, hearts := g.beating(3)
-	kernel := func(there bool) {
-		for _, h := range hearts {
-			h.mu.Lock()
-			h.there = there
-			h.mu.Unlock()
-		}
+	for _, h := range hearts {
+		h.kernels(true)
 	}
-	kernel(true)
 	rest := []*Members{ms[0], ms[2]}
 	stop := never(t, "who is lost by gossip alone is there", rest, func(v View) bool { return len(v.Nodes) != 3 })
 	if err := ms[1].Close(); err != nil {
@@ -258,27 +260,27 @@ func TestOfTwoOnANodeOneIsLostAtOnce(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, 118, 2)
 	ms, hearts := g.beating(2)
-	hearts[1].mu.Lock()
-	hearts[1].there = true
-	hearts[1].mu.Unlock()
+	hearts[1].kernels(true)
 	newer := g.start(0, "b", "secret")
 	wait(t, newer, soon, "two on a node", func(v View) bool { return v.Sibling })
-	known := func() int {
-		ms[1].mu.Lock()
-		defer ms[1].mu.Unlock()
-		return len(ms[1].known)
+	knows := func(n int) time.Duration {
+		t.Helper()
+		began := time.Now()
+		for is := 0; is != n; time.Sleep(look) {
+			if time.Since(began) > soon {
+				t.Fatalf("%d members are known, not %d", is, n)
+			}
+			ms[1].mu.Lock()
+			is = len(ms[1].known)
+			ms[1].mu.Unlock()
+		}
+		return time.Since(began)
 	}
-	for end := time.Now().Add(soon); known() != 3 && time.Now().Before(end); {
-		time.Sleep(look)
-	}
+	knows(3)
 	if err := ms[0].Close(); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
-	for end := began.Add(soon); known() != 2 && time.Now().Before(end); {
-		time.Sleep(look)
-	}
-	if took := time.Since(began); took > starved/2 {
+	if took := knows(2); took > starved/2 {
 		t.Errorf("gone only after %s", took)
 	}
 	wait(t, ms[1], 0, "the node is there", sees(0, 1))
@@ -288,9 +290,7 @@ func TestWhoLeavesIsNotAskedFor(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, 117, 2)
 	ms, hearts := g.beating(2)
-	hearts[1].mu.Lock()
-	hearts[1].there = true
-	hearts[1].mu.Unlock()
+	hearts[1].kernels(true)
 	if err := ms[0].Leave(time.Second); err != nil {
 		t.Fatal(err)
 	}
