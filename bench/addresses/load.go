@@ -48,12 +48,6 @@ func (c *cluster) createAll(ctx context.Context, n int, then func(context.Contex
 	})
 }
 
-func (c *cluster) deleteAll(ctx context.Context, names []string) error {
-	return bench.Parallel(ctx, service.Writers, len(names), func(ctx context.Context, i int) error {
-		return c.Admin.CoreV1().Services(apps).Delete(ctx, names[i], metav1.DeleteOptions{})
-	})
-}
-
 // status patches a Service's status as the controller does, with the same fields, in its name.
 func (c *cluster) status(ctx context.Context, name, version, address string) error {
 	body := map[string]any{

@@ -40,42 +40,56 @@ type trial struct {
 	samples bench.Samples
 	tracker *tracker
 	peak    float64
-	paces   []string // names of the Services that the paced scenario made
 }
 
-// measure goes through all scenarios once, on an API server of its own.
-func measure(ctx context.Context, o options, n int, samples bench.Samples) (err error) {
-	c, err := newCluster(ctx)
-	if err != nil {
+// measure goes through all scenarios once. Services are created on an API server of its own: to delete all those of the others
+// takes it as long as to create them.
+func measure(ctx context.Context, o options, n int, samples bench.Samples) error {
+	var created, patched time.Duration
+	var peak float64
+	for _, scenarios := range [][]scenario{
+		{
+			{"the floor", func(ctx context.Context, t *trial) (err error) { created, patched, err = t.floors(ctx); return err }},
+			{"pending at start", func(ctx context.Context, t *trial) error { return t.pending(ctx, patched) }},
+			{"restart", func(ctx context.Context, t *trial) error { return t.restart(ctx) }},
+		},
+		{{"created while running", func(ctx context.Context, t *trial) error { return t.created(ctx, created) }}},
+	} {
+		t := &trial{options: o, n: n, samples: samples}
+		if err := t.run(ctx, scenarios); err != nil {
+			return err
+		}
+		peak = max(peak, t.peak)
+	}
+	samples.Add(bench.PeakRSS, n, peak)
+	return nil
+}
+
+// scenario is a part of a trial.
+type scenario struct {
+	name string
+	run  func(context.Context, *trial) error
+}
+
+// run goes through scenarios on one API server.
+func (t *trial) run(ctx context.Context, scenarios []scenario) (err error) {
+	if t.cluster, err = newCluster(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	t := &trial{options: o, cluster: c, n: n, samples: samples}
+	defer func() { err = errors.Join(err, t.Close()) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // the watch
-	if t.tracker, err = newTracker(ctx, c.Admin); err != nil {
+	if t.tracker, err = newTracker(ctx, t.Admin); err != nil {
 		return err
 	}
-	created, patched, err := t.floors(ctx)
-	if err != nil {
-		return fmt.Errorf("the floor: %w", err)
-	}
-	for _, s := range []struct {
-		name string
-		run  func(ctx context.Context) error
-	}{
-		{"pending at start", func(ctx context.Context) error { return t.pending(ctx, patched) }},
-		{"restart", t.restart},
-		{"created while running", func(ctx context.Context) error { return t.created(ctx, created) }},
-	} {
+	for _, s := range scenarios {
 		limited, cancel := context.WithTimeout(ctx, patience)
-		err := s.run(limited)
+		err := s.run(limited, t)
 		cancel()
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	samples.Add(bench.PeakRSS, n, t.peak)
 	return nil
 }
 
@@ -86,8 +100,6 @@ func (t *trial) address(begin string, i int) string {
 // floors measures the bare client: Services created and at once patched, and Services that are there patched. It leaves
 // all Services without an address.
 func (t *trial) floors(ctx context.Context) (created, patched time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	spent := bench.OwnCPU()
 	began, g := time.Now(), t.tracker.expect(t.n, hasAddress(floor1))
 	// As with the controller, creating and patching are done by as many at a time each.
@@ -182,12 +194,12 @@ func (t *trial) steady(ctx context.Context, p *operand.Process) error {
 	}
 	g := t.tracker.expect(t.paced, hasAddress(given))
 	sent := make([]time.Time, t.paced)
-	t.paces = make([]string, t.paced)
+	names := make([]string, t.paced)
 	began := time.Now()
 	err = pace(ctx, t.paced, perSecond, func(ctx context.Context, i int) error {
-		t.paces[i] = fmt.Sprintf("paced%05d", i)
+		names[i] = fmt.Sprintf("paced%05d", i)
 		sent[i] = time.Now()
-		_, err := t.create(ctx, t.paces[i])
+		_, err := t.create(ctx, names[i])
 		return err
 	})
 	if err != nil {
@@ -197,7 +209,7 @@ func (t *trial) steady(ctx context.Context, p *operand.Process) error {
 		return err
 	}
 	var whole, seen []float64
-	for i, name := range t.paces {
+	for i, name := range names {
 		whole = append(whole, millis(g.at[name].Sub(sent[i])))
 		seen = append(seen, millis(g.at[name].Sub(t.tracker.addedAt(name))))
 	}
@@ -254,21 +266,7 @@ func (t *trial) restart(ctx context.Context) (err error) {
 	}
 	t.samples.Add(bench.RestartReady, t.n, took.Seconds())
 	t.samples.Add(bench.RestartWrites, t.n, float64(after.since(before).of("services")-1)) // the probe's
-	return t.removeAll(ctx, probe)
-}
-
-// removeAll deletes all Services, with the controller running as it would be.
-func (t *trial) removeAll(ctx context.Context, more ...string) error {
-	names := slices.Concat(t.paces, more)
-	for i := range t.n {
-		names = append(names, name(i))
-	}
-	g := t.tracker.expect(len(names), nil)
-	if err := t.deleteAll(ctx, names); err != nil {
-		return err
-	}
-	_, err := t.tracker.wait(ctx, g)
-	return err
+	return nil
 }
 
 // created creates all Services while the controller runs.

@@ -27,7 +27,7 @@ type tracker struct {
 
 // goal is that a number of Services is in some state.
 type goal struct {
-	reached func(*corev1.Service) bool // nil: deleted
+	reached func(*corev1.Service) bool
 	n       int
 	at      map[string]time.Time // when each was seen in that state
 	done    chan struct{}
@@ -72,20 +72,15 @@ func (t *tracker) see(e watch.Event, now time.Time) {
 		t.err = fmt.Errorf("the watch of Services: %+v", e.Object)
 		return
 	}
-	if e.Type == watch.Deleted {
-		delete(t.versions, svc.Name)
-		delete(t.added, svc.Name)
-	} else {
-		t.versions[svc.Name] = svc.ResourceVersion
-		if _, ok := t.added[svc.Name]; !ok {
-			t.added[svc.Name] = now
-		}
+	t.versions[svc.Name] = svc.ResourceVersion
+	if _, ok := t.added[svc.Name]; !ok {
+		t.added[svc.Name] = now
 	}
 	for _, g := range t.goals {
 		if _, ok := g.at[svc.Name]; ok || len(g.at) == g.n {
 			continue
 		}
-		if g.reached == nil && e.Type == watch.Deleted || g.reached != nil && e.Type != watch.Deleted && g.reached(svc) {
+		if g.reached(svc) {
 			if g.at[svc.Name] = now; len(g.at) == g.n {
 				close(g.done)
 			}
