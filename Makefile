@@ -49,7 +49,7 @@ soak: lab-build olm-build image tools helm build-installer ## Many more random h
 	go test ./internal/ipam -run 'Histories|Order' -rounds 12000 -timeout 30m
 	go test ./internal/bfd -run 'Agree|Early|Losses' -rounds 100000 -timeout 30m
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./bfd -cuts 20 -saturated 20m -judged
-	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./bgp -whole -cuts $(SOAK) -rollouts $(SOAK) -attacked 10m -judged
+	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 3h ./bgp -whole -cuts $(SOAK) -rollouts $(SOAK) -attacked 10m -away 1h -judged
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./kubectl -whole -idle 10m
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h -p 1 ./olm ./takeover -whole
 	go test -C test/e2e $(AS_ROOT) -v -count=1 -timeout 1h ./controller -kills 50 -services 1000 -stopped 30s -away 60s

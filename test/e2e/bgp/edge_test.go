@@ -47,6 +47,14 @@ func configured(name string) metav1.ObjectMeta {
 // ends. The pods see who asks.
 func (n *network) expose(edit func(*v1beta2.BGPPeerSpec)) (ns string) {
 	n.t.Helper()
+	ns = n.announce(edit)
+	n.everywhere()
+	return ns
+}
+
+// announce is expose without a look at the router.
+func (n *network) announce(edit func(*v1beta2.BGPPeerSpec)) (ns string) {
+	n.t.Helper()
 	ns = n.apply("bgp/echo.yaml")
 	peer := &v1beta2.BGPPeer{ObjectMeta: configured("edge"), Spec: v1beta2.BGPPeerSpec{
 		MyASN: lab.NodeAS, ASN: lab.RouterAS, Address: n.address(lab.Router).String(), DualStackAddressFamily: true,
@@ -65,17 +73,22 @@ func (n *network) expose(edit func(*v1beta2.BGPPeerSpec)) (ns string) {
 			AutoAssign: ptr.To(false), Addresses: []string{edge4.String() + "/32", edge6.String() + "/128"},
 		}},
 		peer, &v1beta1.BGPAdvertisement{ObjectMeta: configured("edge"), Spec: v1beta1.BGPAdvertisementSpec{IPAddressPools: []string{"edge"}}}, s)
-	n.everywhere()
 	return ns
 }
 
 // everywhere waits until the router's kernel forwards the Service's addresses over all nodes.
 func (n *network) everywhere() {
 	n.t.Helper()
+	n.over(len(n.Nodes()))
+}
+
+// over waits until the router's kernel forwards the Service's addresses over so many ways.
+func (n *network) over(ways int) {
+	n.t.Helper()
 	for _, a := range []netip.Addr{edge4, edge6} {
-		n.must(product.Until(n.within(), "ways over all nodes", func() (bool, error) {
-			ways := n.kernel(a)
-			return ways == len(n.Nodes()), fmt.Errorf("%d ways to %s", ways, a)
+		n.must(product.Until(n.within(), "ways of the router's kernel", func() (bool, error) {
+			now := n.kernel(a)
+			return now == ways, fmt.Errorf("%d to %s, and %d are wanted", now, a, ways)
 		}))
 	}
 }
