@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/bench/operand"
@@ -51,7 +52,12 @@ func newCluster(ctx context.Context) (c *cluster, err error) {
 	// An API server that has just begun reads a kind's objects from etcd when it is asked for them for the first time. That is
 	// no controller's doing, and clusters have long been asked. Meanwhile it tells who asks to come back after a second.
 	_, err = configuration.Load(ctx, c.Objects, system)
-	if err := errors.Join(err, c.Objects.List(ctx, &v1beta1.ConfigurationStateList{}), c.Objects.List(ctx, &v1beta1.ServiceL2StatusList{})); err != nil {
+	for _, statuses := range []client.ObjectList{
+		&v1beta1.ConfigurationStateList{}, &v1beta1.ServiceL2StatusList{}, &v1beta1.ServiceBGPStatusList{}, &v1beta1.BGPSessionStateList{},
+	} {
+		err = errors.Join(err, c.Objects.List(ctx, statuses))
+	}
+	if err != nil {
 		return c, fmt.Errorf("preparing the API server: %w", err)
 	}
 	id, err := c.Identify(ctx, "controller")
