@@ -81,20 +81,26 @@ func (m *matrix) networks() {
 		number[node] = firstNode + int(node[len(node)-1]-'0')
 	}
 	for machine, at := range number {
-		var lines strings.Builder
+		var add strings.Builder
+		var remove string
 		for _, in := range m.all {
 			for _, a := range []int{at, at + second} {
-				fmt.Fprintf(&lines, "addr replace %s/24 dev eth0\naddr replace %s/64 dev eth0 nodad", in.at(a, false), in.at(a, true))
+				four, six := fmt.Sprintf("%s/24 dev eth0", in.at(a, false)), fmt.Sprintf("%s/64 dev eth0", in.at(a, true))
+				fmt.Fprintf(&add, "addr replace %s\naddr replace %s nodad", four, six)
+				remove = fmt.Sprintf("addr del %s\naddr del %s\n", four, six) + remove // with a first one goes the second
 				if a > second {
-					lines.WriteString(" preferred_lft 0") // the kernel chooses the first one, as it does of IPv4 addresses
+					add.WriteString(" preferred_lft 0") // the kernel chooses the first one, as it does of IPv4 addresses
 				}
-				lines.WriteString("\n")
+				add.WriteString("\n")
 				if machine == lab.Router {
 					break
 				}
 			}
 		}
-		m.must(m.ExecStreams(m.within(), machine, lab.Streams{In: strings.NewReader(lines.String())}, "ip", "-batch", "-"))
+		m.must(m.ExecStreams(m.within(), machine, lab.Streams{In: strings.NewReader(add.String())}, "ip", "-batch", "-"))
+		m.t.Cleanup(func() { // of so many networks no router advertisement fits into a packet
+			m.must(m.ExecStreams(m.within(), machine, lab.Streams{In: strings.NewReader(remove)}, "ip", "-batch", "-"))
+		})
 	}
 	for _, in := range m.all {
 		proto, ttl, to := "ip", "ip ttl", in.peerAddress().String()
