@@ -136,4 +136,8 @@ func TestTracker(t *testing.T) {
 	if _, err := tr.wait(t.Context(), tr.expect(1, hasNone)); err == nil || !strings.Contains(err.Error(), "too old") {
 		t.Errorf("the end of the watch is told as %v", err)
 	}
+	tr.err = nil
+	if tr.see(watch.Event{Type: watch.Deleted, Object: svc("a", "7", "10.64.0.1")}, at(7)); tr.err == nil {
+		t.Error("a Service that is gone counts")
+	}
 }

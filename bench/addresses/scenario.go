@@ -45,33 +45,31 @@ type trial struct {
 // measure goes through all scenarios once. Services are created on an API server of its own: to delete all those of the others
 // takes it as long as to create them.
 func measure(ctx context.Context, o options, n int, samples bench.Samples) error {
+	t := &trial{options: o, n: n, samples: samples}
 	var created, patched time.Duration
-	var peak float64
 	for _, scenarios := range [][]scenario{
 		{
-			{"the floor", func(ctx context.Context, t *trial) (err error) { created, patched, err = t.floors(ctx); return err }},
-			{"pending at start", func(ctx context.Context, t *trial) error { return t.pending(ctx, patched) }},
-			{"restart", func(ctx context.Context, t *trial) error { return t.restart(ctx) }},
+			{"the floor", func(ctx context.Context) (err error) { created, patched, err = t.floors(ctx); return err }},
+			{"pending at start", func(ctx context.Context) error { return t.pending(ctx, patched) }},
+			{"restart", t.restart},
 		},
-		{{"created while running", func(ctx context.Context, t *trial) error { return t.created(ctx, created) }}},
+		{{"created while running", func(ctx context.Context) error { return t.created(ctx, created) }}},
 	} {
-		t := &trial{options: o, n: n, samples: samples}
 		if err := t.run(ctx, scenarios); err != nil {
 			return err
 		}
-		peak = max(peak, t.peak)
 	}
-	samples.Add(bench.PeakRSS, n, peak)
+	samples.Add(bench.PeakRSS, n, t.peak)
 	return nil
 }
 
 // scenario is a part of a trial.
 type scenario struct {
 	name string
-	run  func(context.Context, *trial) error
+	run  func(context.Context) error
 }
 
-// run goes through scenarios on one API server.
+// run goes through scenarios on a new API server.
 func (t *trial) run(ctx context.Context, scenarios []scenario) (err error) {
 	if t.cluster, err = newCluster(ctx); err != nil {
 		return err
@@ -84,7 +82,7 @@ func (t *trial) run(ctx context.Context, scenarios []scenario) (err error) {
 	}
 	for _, s := range scenarios {
 		limited, cancel := context.WithTimeout(ctx, patience)
-		err := s.run(limited, t)
+		err := s.run(limited)
 		cancel()
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)

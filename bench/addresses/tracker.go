@@ -68,7 +68,7 @@ func (t *tracker) see(e watch.Event, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	svc, ok := e.Object.(*corev1.Service)
-	if !ok {
+	if !ok || e.Type == watch.Deleted { // nobody deletes any
 		t.err = fmt.Errorf("the watch of Services: %+v", e.Object)
 		return
 	}
