@@ -86,10 +86,24 @@ func (n *network) everywhere() {
 func (n *network) over(ways int) {
 	n.t.Helper()
 	for _, a := range []netip.Addr{edge4, edge6} {
-		n.must(product.Until(n.within(), "ways of the router's kernel", func() (bool, error) {
-			now := n.kernel(a)
-			return now == ways, fmt.Errorf("%d to %s, and %d are wanted", now, a, ways)
-		}))
+		n.forwarded(a, ways)
+	}
+}
+
+// forwarded waits until the router's kernel forwards an address over so many ways. It has them a moment after BGP.
+func (n *network) forwarded(address netip.Addr, ways int) {
+	n.t.Helper()
+	n.must(product.Until(n.within(), "ways of the router's kernel", func() (bool, error) {
+		now := n.kernel(address)
+		return now == ways, fmt.Errorf("%d to %s, and %d are wanted", now, address, ways)
+	}))
+}
+
+// bothAnswer asks the Service's addresses from behind the router until each of the nodes has answered.
+func (n *network) bothAnswer(nodes []string) {
+	n.t.Helper()
+	for _, a := range []netip.Addr{edge4, edge6} {
+		n.answered(netip.AddrPortFrom(a, 80), nodes)
 	}
 }
 

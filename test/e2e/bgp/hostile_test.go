@@ -120,8 +120,8 @@ func TestHostileRouters(t *testing.T) {
 				missing = append(missing, name)
 			}
 		}
-		state, err := n.floodState(node)
-		return err == nil && len(missing) == 0 && state == "Established", errors.Join(err, fmt.Errorf("%q were not, the flood's session is %s", missing, state))
+		state, err := n.sessionState(node, badPeer(slices.Index(badNames(), flood)))
+		return err == nil && len(missing) == 0 && state.BGPStatus == established, errors.Join(err, fmt.Errorf("%q were not, the flood's session is %s", missing, state.BGPStatus))
 	}))
 	stop()
 	n.must(<-asked)
@@ -151,18 +151,23 @@ func TestHostileRouters(t *testing.T) {
 // layer2 makes a Service whose address a node answers ARP for, and returns both.
 func (n *network) layer2(ns string) (address netip.Addr, node string) {
 	n.t.Helper()
-	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "layer2"}, Spec: corev1.ServiceSpec{
-		Type: corev1.ServiceTypeLoadBalancer, Selector: map[string]string{"app": "echo"}, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intOrString(33001)}},
-	}}
-	s.Annotations = map[string]string{"metallb.io/address-pool": "layer2"}
 	n.make(
 		&v1beta1.IPAddressPool{ObjectMeta: configured("layer2"), Spec: v1beta1.IPAddressPoolSpec{AutoAssign: ptr.To(false), Addresses: []string{"172.30.0.200/32"}}},
-		&v1beta1.L2Advertisement{ObjectMeta: configured("layer2"), Spec: v1beta1.L2AdvertisementSpec{IPAddressPools: []string{"layer2"}}}, s)
+		&v1beta1.L2Advertisement{ObjectMeta: configured("layer2"), Spec: v1beta1.L2AdvertisementSpec{IPAddressPools: []string{"layer2"}}}, fromPool(ns, "layer2", "layer2"))
 	address, err := n.Address(n.within(), ns, "layer2")
 	n.must(err)
 	node, _, err = n.Announcer(n.within(), address)
 	n.must(err)
 	return address, node
+}
+
+// fromPool is a Service of the pods on all nodes with an address of a pool.
+func fromPool(ns, name, pool string) *corev1.Service {
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Spec: corev1.ServiceSpec{
+		Type: corev1.ServiceTypeLoadBalancer, Selector: map[string]string{"app": "echo"}, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intOrString(33001)}},
+	}}
+	s.Annotations = map[string]string{"metallb.io/address-pool": pool}
+	return s
 }
 
 // called counts the connections of each router.
@@ -196,6 +201,8 @@ const badNetwork = "172.29.250."
 
 func badAddress(i int) string { return fmt.Sprintf("%s%d", badNetwork, 100+i) }
 
+func badPeer(i int) string { return fmt.Sprintf("bad-%d", i) }
+
 // badNames are the names of all in an order.
 func badNames() []string { return slices.Sorted(maps.Keys(badRouters())) }
 
@@ -227,23 +234,11 @@ func (n *network) attack(ctx context.Context, node string) *called {
 				}()
 			}
 		}()
-		n.make(&v1beta2.BGPPeer{ObjectMeta: configured(fmt.Sprintf("bad-%d", i)), Spec: v1beta2.BGPPeerSpec{
+		n.make(&v1beta2.BGPPeer{ObjectMeta: configured(badPeer(i)), Spec: v1beta2.BGPPeerSpec{
 			MyASN: lab.NodeAS, ASN: hostile.ASN, Address: badAddress(i), Port: otherPort, NodeSelectors: on(node), ConnectTime: duration(time.Second),
 		}})
 	}
 	return taken
-}
-
-// floodState is that of the session with the router that sends a million routes.
-func (n *network) floodState(node string) (string, error) {
-	var list v1beta1.BGPSessionStateList
-	err := n.List(n.within(), &list, client.InNamespace(namespace))
-	for _, s := range list.Items {
-		if s.Status.Node == node && s.Status.Peer == badAddress(slices.Index(badNames(), flood)) {
-			return s.Status.BGPStatus, err
-		}
-	}
-	return "", err
 }
 
 // speaker names the container of a node's speaker.

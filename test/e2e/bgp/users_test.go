@@ -31,9 +31,7 @@ func TestMailServer(t *testing.T) {
 	if out := n.vtysh("show bgp ipv4 unicast 172.22.35.70/32"); strings.Count(out, "Community: 64635:100") != 2 {
 		t.Errorf("the community is not there: %s", out)
 	}
-	if ways := n.kernel(address); ways != 2 {
-		t.Errorf("the router forwards it over %d ways", ways)
-	}
+	n.forwarded(address, 2)
 	n.told(ns, "smtp", nodes)
 	n.answered(netip.AddrPortFrom(address, 25), nodes)
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,7 +23,7 @@ func TestRoutersOfDocs(t *testing.T) {
 		kind   lab.RouterKind
 		config string
 		peer   func(*v1beta2.BGPPeerSpec)
-		up     func(*network) (int, error)
+		up     func(frrSession) bool
 	}{
 		"RouterOS": {
 			kind: lab.BIRD,
@@ -64,7 +63,7 @@ exit
 			peer: func(p *v1beta2.BGPPeerSpec) {
 				p.MyASN, p.ASN, p.Password, p.EnableGracefulRestart = 65559, 65559, "foo", true
 			},
-			up: (*network).ninety,
+			up: func(x frrSession) bool { return x.HoldTime == 90000 },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,34 +72,34 @@ exit
 			ns := n.expose(tt.peer)
 			if tt.up != nil {
 				n.must(product.Until(n.within(), "the lesser hold time to count", func() (bool, error) {
-					count, err := tt.up(n)
+					count, err := n.sessionsInFRR(tt.up)
 					return err == nil && count == len(n.Nodes()), errors.Join(err, fmt.Errorf("with %d", count))
 				}))
 			}
 			n.told(ns, "edge", n.Nodes())
-			for _, a := range []netip.Addr{edge4, edge6} {
-				n.answered(netip.AddrPortFrom(a, 80), n.Nodes())
-			}
+			n.bothAnswer(n.Nodes())
 			if name == "FortiGate" {
 				n.rollOut() // with graceful restart, for a router that never calls
 				n.everywhere()
 			}
 			n.must(n.DeleteAllOf(n.within(), &corev1.Service{}, client.InNamespace(ns)))
-			n.must(product.Until(n.within(), "nothing to be left in the kernel", func() (bool, error) {
-				return n.kernel(edge4)+n.kernel(edge6) == 0, nil
-			}))
+			n.over(0)
 		})
 	}
 }
 
-// ninety counts FRR's sessions with a hold time of 90 s.
-func (n *network) ninety() (count int, err error) {
-	all := map[string]struct {
-		HoldTime int `json:"bgpTimerHoldTimeMsecs"`
-	}{}
+// frrSession is what FRR says of a session.
+type frrSession struct {
+	HoldTime    int `json:"bgpTimerHoldTimeMsecs"` // as agreed on
+	PortForeign int // of the other end
+}
+
+// sessionsInFRR counts FRR's sessions of some kind.
+func (n *network) sessionsInFRR(some func(frrSession) bool) (count int, err error) {
+	var all map[string]frrSession
 	err = json.Unmarshal([]byte(n.vtysh("show bgp neighbors json")), &all)
-	for _, s := range all {
-		if s.HoldTime == 90000 {
+	for _, x := range all {
+		if some(x) {
 			count++
 		}
 	}
