@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"metallb.io/operator/api/v1beta1"
@@ -40,6 +41,7 @@ import (
 	"metallb.io/operator/controllers/pool"
 	"metallb.io/operator/controllers/service"
 	"metallb.io/operator/internal/lbservice"
+	"metallb.io/operator/internal/memory"
 )
 
 // controllerLease is the name of the Lease that the working replica of the controller holds.
@@ -122,6 +124,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		}
 		restConfig.Wrap(lease.Fence)
 	}
+	read := memory.Reading(memory.Usual)
 	reconciler := &service.Reconciler{Namespace: namespace, Class: f.class}
 	recorder, stop, err := newRecorder(ctx, restConfig, scheme, corev1.EventSource{Component: service.Component}, reconciler.AfterServices)
 	if err != nil {
@@ -147,6 +150,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		state.SetupWithManager(mgr),
 		(&legacy.Reconciler{Client: mgr.GetClient(), Live: live, Recorder: recorder, State: state, Namespace: namespace}).SetupWithManager(mgr),
 		mgr.Add(belongings),
+		mgr.Add(manager.RunnableFunc(func(context.Context) error { read(); return nil })), // it begins when the caches are full and the Lease is held
 		mgr.Add(&pool.Reporter{Client: mgr.GetClient(), Namespace: namespace, Pools: reconciler.Pools}),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("ping", healthz.Ping), // a replica that waits for the Lease is ready: it is there to take over

@@ -36,6 +36,7 @@ import (
 	"metallb.io/operator/internal/l2/iface"
 	"metallb.io/operator/internal/l2/ndp"
 	"metallb.io/operator/internal/lbservice"
+	"metallb.io/operator/internal/memory"
 	"metallb.io/operator/speaker/heartbeat"
 	"metallb.io/operator/speaker/kubeproxy"
 	"metallb.io/operator/speaker/members"
@@ -226,7 +227,7 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 			Node: f.nodeName, Pod: f.podName,
 		},
 		Members: group, Network: network, KubeProxy: proxy, ARP: ipv4, NDP: ipv6, BGP: routers,
-		Recorder: recorder, Metrics: counters, Log: log,
+		Recorder: recorder, Metrics: counters, Log: log, Read: memory.Reading(memory.Frugal),
 	})
 	return runAll(ctx, background, n.Run,
 		func(ctx context.Context) error { return api.Start(ctx) },

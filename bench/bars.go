@@ -194,7 +194,8 @@ const (
 	RoutesStart Measure = "BGP start: s from the process to the last route"
 	// RoutesCPU: processor time of the speaker and its BGP engine until then.
 	RoutesCPU Measure = "BGP start: CPU s until the last route"
-	// RoutesRSS: the speaker and its BGP engine, once they have come to rest.
+	// RoutesRSS: the speaker and its BGP engine, once they have given back what they took to read everything. What they have at
+	// rest before that, at their peak and after many changes is printed too.
 	RoutesRSS Measure = "BGP: RSS of both processes, MiB"
 	// Change: from the API server's answer to the write of a Service's status until the router has the route; ChangeRatio: the
 	// median, as a multiple of that with 100 Services in the same run.

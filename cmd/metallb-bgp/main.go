@@ -12,6 +12,7 @@ import (
 
 	"metallb.io/operator/internal/bgp/engine"
 	"metallb.io/operator/internal/bgp/gobgp"
+	"metallb.io/operator/internal/memory"
 	"metallb.io/operator/internal/obs"
 )
 
@@ -25,6 +26,7 @@ func main() {
 	}
 	// A signal to end is for the speaker, which knows in which order things are to end: the standard input is closed then.
 	signal.Ignore(os.Interrupt, syscall.SIGTERM)
+	memory.Reading(memory.Frugal)()
 	log := slog.New(handler)
 	router := gobgp.New(log)
 	go func() { _ = engine.ServeCalls(router) }() // ends with the speaker, as this process does

@@ -108,7 +108,7 @@ type Desired struct {
 	// L2 entries of this node, sorted by address.
 	L2 []L2Entry
 	// Why holds, sorted by address and Service, a line for each Service of each address that it is for this node to speak of:
-	// those that it owns, and its share of those that nobody does.
+	// those that it owns, and its share of those that nobody does, but for those of pools that are for routers only.
 	Why []Why
 	// BGP is what this node is to tell its routers.
 	BGP BGP

@@ -205,7 +205,7 @@ func path(prefix netip.Prefix, users []user, p *BGPPeer) (bgp.Path, bool) {
 
 // merge replaces the paths of some prefixes, sorted, in a list that is not changed; where nothing differs, it is returned.
 func merge(paths []bgp.Path, prefixes []netip.Prefix, compose func(netip.Prefix) (bgp.Path, bool)) []bgp.Path {
-	var out []bgp.Path
+	out := make([]bgp.Path, 0, len(paths)+len(prefixes))
 	rest, different := paths, false
 	for _, prefix := range prefixes {
 		i, there := slices.BinarySearchFunc(rest, prefix, func(p bgp.Path, to netip.Prefix) int { return bgp.ComparePrefixes(p.Prefix, to) })

@@ -412,3 +412,26 @@ func TestRoutesByNode(t *testing.T) {
 		})
 	}
 }
+
+// TestRoutersOnly: of addresses that only routers are told of no node speaks on the LAN, while whoever asks for no node hears why
+// there is none.
+func TestRoutersOnly(t *testing.T) {
+	c := routed([]config.BGPAdvertisement{exact("all")}, func(c *Cluster) {
+		c.Joined, c.Interfaces = true, []string{"eth0"}
+		c.Members = []Member{{Node: "node-1", Interfaces: c.Interfaces}}
+	})
+	services := []Service{web("ns/web", "203.0.113.7,2001:db8:1::7")}
+	if d := Plan(Snapshot{c, services}); len(d.Why) > 0 || len(d.BGP.Why) != 2 {
+		t.Errorf("node-1 says %v, and of BGP %v", d.Why, d.BGP.Why)
+	}
+	c.Node = ""
+	for _, w := range Plan(Snapshot{c, services}).Why {
+		if w.Reason != NoAdvertisement {
+			t.Errorf("%s: %s", w.Address, w.Reason)
+		}
+	}
+	c.Config.Pools[0].BGP, c.Node = nil, "node-1"
+	if d := Plan(Snapshot{c, services}); len(d.Why) != 2 {
+		t.Errorf("of what nobody announces node-1 says %v", d.Why)
+	}
+}

@@ -152,6 +152,7 @@ type use struct {
 	service *Service
 	address netip.Addr
 	inPool  bool
+	routed  bool // the pool has advertisements for routers
 	// adverts of the pool that are for the Service.
 	adverts []*advert
 }
@@ -165,7 +166,7 @@ func (c *cluster) use(s *Service, a netip.Addr) use {
 	if !ok {
 		return u
 	}
-	u.inPool = true
+	u.inPool, u.routed = true, len(pool.BGP) > 0
 	for i := range pool.L2 {
 		if adv := &pool.L2[i]; matches(adv.ServiceSelectors, s.Labels) {
 			u.adverts = append(u.adverts, c.advert(adv))

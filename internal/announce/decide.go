@@ -22,7 +22,7 @@ func (c *cluster) outcome(a netip.Addr, users []use) outcome {
 	o := outcome{address: a}
 	v := c.decide(a, users)
 	o.check = c.check(a, users, v)
-	if !c.speaks(a, v) {
+	if !c.speaks(a, users, v) {
 		return o
 	}
 	for _, u := range users {
@@ -36,11 +36,13 @@ func (c *cluster) outcome(a netip.Addr, users []use) outcome {
 
 // speaks reports whether it is for this node to speak of an address. Its owner does, and of one without an owner one of
 // the members, elected like one. Where there is no member, a node without interfaces, which cannot be one, speaks; one
-// that has them will be a member in a moment.
-func (c *cluster) speaks(a netip.Addr, v verdict) bool {
+// that has them will be a member in a moment. What only routers are to be told of is nothing to speak of on the LAN.
+func (c *cluster) speaks(a netip.Addr, users []use, v verdict) bool {
 	switch {
 	case c.Node == "", v.reason == NotJoined:
 		return true
+	case v.reason == NoAdvertisement && slices.ContainsFunc(users, func(u use) bool { return u.routed }):
+		return false
 	case v.owner != "":
 		return v.owner == c.Node
 	}

@@ -62,23 +62,38 @@ func (p *Planner) Plan(c Cluster, changed []Service) Desired {
 		different = p.settle(a) || different
 	}
 	if different {
-		p.desired = Desired{
-			L2: make([]L2Entry, 0, len(p.outcomes)), Why: make([]Why, 0, len(p.outcomes)), Excluded: p.cluster.excluded,
-			Checks: make([]Check, 0, len(p.outcomes)),
-		}
-		for _, o := range p.outcomes {
-			if o.entry != nil {
-				p.desired.L2 = append(p.desired.L2, *o.entry)
-			}
-			p.desired.Why = append(p.desired.Why, o.why...)
-			if o.check != nil {
-				p.desired.Checks = append(p.desired.Checks, *o.check)
-			}
-		}
+		p.desired = p.gather()
 	}
 	p.desired.Addresses = len(p.users)
 	out := p.desired
 	out.BGP = p.router.plan(&c, p.services, changed)
+	return out
+}
+
+// gather puts together what has been decided. It is large, and made anew with each change: it takes no more room than it needs.
+func (p *Planner) gather() Desired {
+	entries, checks := 0, 0
+	for i := range p.outcomes {
+		if p.outcomes[i].entry != nil {
+			entries++
+		}
+		if p.outcomes[i].check != nil {
+			checks++
+		}
+	}
+	out := Desired{
+		L2: make([]L2Entry, 0, entries), Why: make([]Why, 0, len(p.outcomes)), Excluded: p.cluster.excluded, Checks: make([]Check, 0, checks),
+	}
+	for i := range p.outcomes {
+		o := &p.outcomes[i]
+		if o.entry != nil {
+			out.L2 = append(out.L2, *o.entry)
+		}
+		out.Why = append(out.Why, o.why...)
+		if o.check != nil {
+			out.Checks = append(out.Checks, *o.check)
+		}
+	}
 	return out
 }
 

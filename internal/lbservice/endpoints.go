@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/utils/ptr"
 
 	"metallb.io/operator/internal/announce"
 )
@@ -34,6 +35,18 @@ func endpoints(family discoveryv1.AddressType, endpointSlices []*discoveryv1.End
 	slices.Sort(out.Nodes)
 	out.Nodes = slices.Compact(out.Nodes)
 	return out
+}
+
+// Essence is what Endpoints needs of those of a slice: of each node one that takes traffic, and one of those on no node.
+func Essence(all []discoveryv1.Endpoint) []discoveryv1.Endpoint {
+	var out []discoveryv1.Endpoint
+	for _, e := range all {
+		same := func(o discoveryv1.Endpoint) bool { return ptr.Equal(o.NodeName, e.NodeName) }
+		if takesTraffic(e.Conditions) && !slices.ContainsFunc(out, same) {
+			out = append(out, discoveryv1.Endpoint{NodeName: e.NodeName})
+		}
+	}
+	return slices.Clone(out) // without the room that it has grown into
 }
 
 func takesTraffic(c discoveryv1.EndpointConditions) bool {

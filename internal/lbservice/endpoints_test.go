@@ -50,6 +50,14 @@ func TestEndpoints(t *testing.T) {
 			if d := cmp.Diff(announce.Endpoints{}, six); d != "" {
 				t.Errorf("IPv6: %s", d)
 			}
+			kept := 0
+			for _, s := range in {
+				s.Endpoints = Essence(s.Endpoints)
+				kept += len(s.Endpoints)
+			}
+			if again, _ := Endpoints(in...); !again.Equal(four) || kept > max(1, len(in)*len(four.Nodes)) {
+				t.Errorf("%d are kept and say %v", kept, again)
+			}
 		})
 	}
 }

@@ -29,8 +29,8 @@ type inputs struct {
 
 	mu            sync.Mutex
 	services      map[types.NamespacedName]service
-	touched       map[types.NamespacedName]bool                                  // Services that have changed since they were gathered
-	slices        map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice // by Service
+	touched       map[types.NamespacedName]bool                         // Services that have changed since they were gathered
+	slices        map[types.NamespacedName][]*discoveryv1.EndpointSlice // by Service
 	nodes         map[string]announce.Node
 	sorted        []announce.Node        // the same by name; nil: to be made anew
 	around        map[string]config.Node // the same nodes, as the configuration sees them
@@ -48,7 +48,7 @@ type service struct {
 func newInputs(class lbservice.Class, node, pod string, address netip.Addr) *inputs {
 	return &inputs{
 		class: class, node: node, pod: pod, address: address, changed: make(chan struct{}, 1),
-		services: map[types.NamespacedName]service{}, touched: map[types.NamespacedName]bool{}, slices: map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice{},
+		services: map[types.NamespacedName]service{}, touched: map[types.NamespacedName]bool{}, slices: map[types.NamespacedName][]*discoveryv1.EndpointSlice{},
 		nodes: map[string]announce.Node{}, around: map[string]config.Node{}, pods: map[string]*corev1.Pod{}, configChanged: true,
 	}
 }
@@ -98,11 +98,7 @@ func (in *inputs) deleteService(svc *corev1.Service) {
 
 // endpoints of a Service; mu is held.
 func (in *inputs) endpoints(key types.NamespacedName) (four, six announce.Endpoints) {
-	var all []*discoveryv1.EndpointSlice
-	for _, s := range in.slices[key] {
-		all = append(all, s)
-	}
-	return lbservice.Endpoints(all...)
+	return lbservice.Endpoints(in.slices[key]...)
 }
 
 // serviceOf is the Service that a slice belongs to (label kubernetes.io/service-name).
@@ -114,10 +110,7 @@ func (in *inputs) setSlice(s *discoveryv1.EndpointSlice) {
 	key := serviceOf(s)
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.slices[key] == nil {
-		in.slices[key] = map[string]*discoveryv1.EndpointSlice{}
-	}
-	in.slices[key][s.Name] = s
+	in.slices[key] = append(without(in.slices[key], s.Name), s)
 	in.refresh(key)
 }
 
@@ -125,11 +118,15 @@ func (in *inputs) deleteSlice(s *discoveryv1.EndpointSlice) {
 	key := serviceOf(s)
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	delete(in.slices[key], s.Name)
-	if len(in.slices[key]) == 0 {
+	if in.slices[key] = without(in.slices[key], s.Name); len(in.slices[key]) == 0 {
 		delete(in.slices, key)
 	}
 	in.refresh(key)
+}
+
+// without takes the slice of that name out of a list, which it changes.
+func without(all []*discoveryv1.EndpointSlice, name string) []*discoveryv1.EndpointSlice {
+	return slices.DeleteFunc(all, func(s *discoveryv1.EndpointSlice) bool { return s.Name == name })
 }
 
 // refresh brings a Service's endpoints up to date, if it is one of ours; mu is held.

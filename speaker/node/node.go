@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -117,6 +116,8 @@ type Options struct {
 	Recorder  record.EventRecorder
 	Metrics   *Metrics
 	Log       *slog.Logger
+	// Read is called once everything has been read from the API server; nil: nobody wants to know.
+	Read func()
 }
 
 // Node announces for one node.
@@ -154,9 +155,6 @@ type Node struct {
 // spacing is the least time between two rounds: the first change after a pause is served at once, a burst together.
 const spacing = 5 * time.Millisecond
 
-// startOver is when memory is given back that reading everything has taken: some twice what is kept of it.
-const startOver = 2 * time.Second
-
 // hung is how long a round may take before the process counts as stuck.
 const hung = 30 * time.Second
 
@@ -182,7 +180,9 @@ func (n *Node) Run(ctx context.Context) error {
 	err := n.watch(ctx)
 	if err == nil {
 		n.Log.Info("the configuration has been read")
-		time.AfterFunc(startOver, debug.FreeOSMemory)
+		if n.Read != nil {
+			n.Read()
+		}
 		var beside sync.WaitGroup
 		beside.Go(func() { n.secrets.follow(ctx) })
 		beside.Go(func() { n.teller.run(ctx) })

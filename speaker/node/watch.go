@@ -21,6 +21,7 @@ import (
 
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/controllers/configuration"
+	"metallb.io/operator/internal/lbservice"
 )
 
 // CacheOptions say what the Node of that name reads: cluster-wide Services, EndpointSlices and Nodes, in the namespace the
@@ -82,9 +83,7 @@ func strip(o any) (any, error) {
 	case *discoveryv1.EndpointSlice:
 		out := &discoveryv1.EndpointSlice{ObjectMeta: metadata(x.ObjectMeta, nil), AddressType: x.AddressType}
 		out.Labels = map[string]string{discoveryv1.LabelServiceName: x.Labels[discoveryv1.LabelServiceName]}
-		for _, e := range x.Endpoints {
-			out.Endpoints = append(out.Endpoints, discoveryv1.Endpoint{Conditions: e.Conditions, NodeName: e.NodeName})
-		}
+		out.Endpoints = lbservice.Essence(x.Endpoints)
 		return out, nil
 	case *corev1.Node:
 		out := &corev1.Node{ObjectMeta: metadata(x.ObjectMeta, nil), Spec: corev1.NodeSpec{Unschedulable: x.Spec.Unschedulable}}
