@@ -129,6 +129,12 @@ func sentence(text string) string {
 // configured says of the addresses that cannot be announced, whatever nodes and endpoints there are, why not.
 func configured(svc announce.Service, cfg *config.Config) map[netip.Addr]lack {
 	out := map[netip.Addr]lack{}
+	if !slices.ContainsFunc(svc.Addresses, func(a netip.Addr) bool {
+		pool, ok := cfg.PoolFor(a, svc.Pool)
+		return !ok || !slices.ContainsFunc(pool.L2, func(adv config.L2Advertisement) bool { return selected(adv.ServiceSelectors, svc.Labels) })
+	}) {
+		return out // mostly; a plan says the same, and takes longer
+	}
 	s := announce.Snapshot{Services: []announce.Service{svc}}
 	s.Config, s.Joined = cfg, true
 	for _, w := range announce.Plan(s).Why {

@@ -230,7 +230,7 @@ func (d decision) events(svc *corev1.Service) []event {
 		out = append(out, event{corev1.EventTypeNormal, "ClearAssignment", fmt.Sprintf("No longer has %s: %s", strings.Join(lost, ", "), d.lost)})
 	}
 	if gained := without(after, before); len(gained) > 0 {
-		out = append(out, event{corev1.EventTypeNormal, "IPAllocated", fmt.Sprintf("Has got %s from pool %s", strings.Join(gained, ", "), d.pool)})
+		out = append(out, event{corev1.EventTypeNormal, allocated, fmt.Sprintf("Has got %s from pool %s", strings.Join(gained, ", "), d.pool)})
 		for _, key := range deprecatedKeys(svc) {
 			if name := strings.TrimPrefix(key, lbservice.DeprecatedPrefix); name != lbservice.AllocatedFrom {
 				out = append(out, event{corev1.EventTypeWarning, "deprecatedAnnotation", fmt.Sprintf("Annotation %s is deprecated: write %s", key, lbservice.Prefix+name)})

@@ -1,10 +1,12 @@
 package service
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
 )
@@ -41,5 +43,35 @@ func TestEventsWaitForServices(t *testing.T) {
 		send(300 * time.Millisecond)
 		free = time.Now().Add(time.Hour)
 		send(eventPatience)
+	})
+}
+
+// TestGoodNewsIsLimited: of many Services that get their addresses at once some say so in an event, and each that does not get one.
+func TestGoodNewsIsLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const many = 1000
+		recorder := record.NewFakeRecorder(3 * many)
+		r := &Reconciler{Recorder: recorder, goodNews: rate.NewLimiter(goodNewsRate, goodNewsBurst)}
+		told := func() map[string]int {
+			out := map[string]int{}
+			for len(recorder.Events) > 0 {
+				out[strings.Fields(<-recorder.Events)[1]]++
+			}
+			return out
+		}
+		for range many {
+			r.tell(&corev1.Service{}, []event{{corev1.EventTypeNormal, allocated, "Has got 192.0.2.1 from pool a"}, {corev1.EventTypeNormal, "ClearAssignment", "No longer has 192.0.2.2"}})
+			r.tell(&corev1.Service{}, []event{{corev1.EventTypeWarning, "AllocationFailed", "no address is free"}})
+		}
+		if got := told(); got[allocated] != goodNewsBurst || got["ClearAssignment"] != many || got["AllocationFailed"] != many {
+			t.Errorf("of %d of each: %v", many, got)
+		}
+		time.Sleep(10 * time.Second)
+		for range many {
+			r.tell(&corev1.Service{}, []event{{corev1.EventTypeNormal, allocated, "Has got 192.0.2.1 from pool a"}})
+		}
+		if got := told(); got[allocated] != 10*goodNewsRate {
+			t.Errorf("10 s later: %v", got)
+		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlevent "sigs.k8s.io/controller-runtime/pkg/event"
 
 	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/config"
@@ -64,6 +66,11 @@ type Reconciler struct {
 	silent map[ipam.Key]map[netip.Addr]lack
 	// calmed are the Services of which the condition is about to be written, and since when it says something else.
 	calmed map[ipam.Key]time.Time
+	// written are the versions of Services that our last writes made, until an event brings them or the Service is looked at.
+	written map[ipam.Key]string
+
+	// goodNews limits the events that an address is given.
+	goodNews *rate.Limiter
 }
 
 // Reconcile brings one Service's status in line with what it asks for.
@@ -71,6 +78,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.ensureLoaded(ctx); err != nil {
 		return ctrl.Result{}, fmt.Errorf("loading the configuration: %w", err)
 	}
+	r.expect(ipam.Key{Namespace: request.Namespace, Name: request.Name}, "")
 	svc := &corev1.Service{}
 	if err := r.Client.Get(ctx, request.NamespacedName, svc); apierrors.IsNotFound(err) {
 		r.release(ipam.Key{Namespace: request.Namespace, Name: request.Name})
@@ -144,7 +152,8 @@ func (r *Reconciler) act(ctx context.Context, svc *corev1.Service, d decision) e
 		r.shown(svc, svc.Status.LoadBalancer.Ingress)
 		return nil
 	}
-	target := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: svc.Namespace, Name: svc.Name}}
+	target := metadata("Service") // the answer: the watch brings the rest
+	target.Namespace, target.Name = svc.Namespace, svc.Name
 	err := r.Client.Status().Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(Component))
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
@@ -155,30 +164,50 @@ func (r *Reconciler) act(ctx context.Context, svc *corev1.Service, d decision) e
 	}
 	kubernetes.Updates.Inc()
 	r.shown(svc, d.ingress)
+	r.expect(keyOf(svc), target.ResourceVersion)
 	reason := ""
 	if d.condition != nil {
 		reason = d.condition.Reason
 	}
 	ctrl.LoggerFrom(ctx).Info("status written", obs.KeyAddress, ingressTexts(d.ingress), obs.KeyPool, d.pool, obs.KeyReason, reason)
-	for _, e := range d.events(svc) {
-		r.Recorder.Event(svc, e.kind, e.reason, shortenText(e.message))
-	}
+	r.tell(svc, d.events(svc))
 	return nil
+}
+
+// expect notes that an event will bring that version of a Service, by our own write; empty: no longer.
+func (r *Reconciler) expect(key ipam.Key, version string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if delete(r.written, key); version != "" {
+		r.written[key] = version
+	}
+}
+
+// news says whether an event of a Service tells something new. Our own write does not, as long as the Service has not been
+// looked at since: such a look may have read the version before it, and is to be repeated.
+func (r *Reconciler) news(e ctrlevent.UpdateEvent) bool {
+	key := ipam.Key{Namespace: e.ObjectNew.GetNamespace(), Name: e.ObjectNew.GetName()}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	version, ours := r.written[key]
+	delete(r.written, key)
+	return !ours || version != e.ObjectNew.GetResourceVersion()
 }
 
 // namespaceLabels returns the labels of a namespace, for the pools that select namespaces by them.
 func (r *Reconciler) namespaceLabels(ctx context.Context, name string) (labels.Set, error) {
-	ns := namespaceMetadata()
+	ns := metadata("Namespace")
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, ns); client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
 	return ns.Labels, nil
 }
 
-func namespaceMetadata() *metav1.PartialObjectMetadata {
-	ns := &metav1.PartialObjectMetadata{}
-	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	return ns
+// metadata asks for no more than the metadata of an object of a core kind.
+func metadata(kind string) *metav1.PartialObjectMetadata {
+	o := &metav1.PartialObjectMetadata{}
+	o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+	return o
 }
 
 func keyOf(svc *corev1.Service) ipam.Key {

@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -41,7 +43,7 @@ func CacheOptions(namespace string) cache.Options {
 	options := cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Service{}:             {Transform: transform},
+			&corev1.Service{}:             {Transform: transform, UnsafeDisableDeepCopy: ptr.To(true)}, // nobody edits what is read
 			&corev1.Node{}:                {Transform: transform},
 			&v1beta1.ConfigurationState{}: {Transform: transform, Namespaces: here},
 			&v1beta1.ServiceL2Status{}:    {Transform: transform, Namespaces: here},
@@ -58,6 +60,7 @@ func CacheOptions(namespace string) cache.Options {
 // SetupWithManager registers the loops.
 func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
 	r.silent, r.calmed = map[ipam.Key]map[netip.Addr]lack{}, map[ipam.Key]time.Time{}
+	r.written, r.goodNews = map[ipam.Key]string{}, rate.NewLimiter(goodNewsRate, goodNewsBurst)
 	return errors.Join(r.setupConfiguration(mgr), r.setupServices(mgr), r.setupSilent(mgr), r.setupSessions(mgr), mgr.Add(manager.RunnableFunc(r.sweep)))
 }
 
@@ -86,7 +89,7 @@ func (r *Reconciler) setupServices(mgr manager.Manager) error {
 		}
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("service").
-		For(&corev1.Service{}).
+		For(&corev1.Service{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: r.news})).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.servicesOf), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&v1beta1.ServiceL2Status{}, handler.EnqueueRequestsFromMapFunc(serviceOf)).
 		Watches(&v1beta1.ServiceBGPStatus{}, handler.EnqueueRequestsFromMapFunc(serviceOf)).
