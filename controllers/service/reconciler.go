@@ -169,7 +169,7 @@ func (r *Reconciler) act(ctx context.Context, svc *corev1.Service, d decision) e
 	if d.condition != nil {
 		reason = d.condition.Reason
 	}
-	ctrl.LoggerFrom(ctx).Info("status written", obs.KeyAddress, ingressTexts(d.ingress), obs.KeyPool, d.pool, obs.KeyReason, reason)
+	ctrl.LoggerFrom(ctx).Info("status written", obs.KeyAddress, strings.Join(ingressTexts(d.ingress), ","), obs.KeyPool, d.pool, obs.KeyReason, reason)
 	r.tell(svc, d.events(svc))
 	return nil
 }
