@@ -112,6 +112,9 @@ func (r *Reconciler) calm(svc *corev1.Service, d *decision, now time.Time) time.
 
 // claimed says by whom each address of a Service is announced on the LAN, and what nodes say of BGP.
 func (r *Reconciler) claimed(ctx context.Context, svc *corev1.Service) (map[netip.Addr]claim, []v1beta1.ServiceBGPStatus, error) {
+	if len(svc.Status.LoadBalancer.Ingress) == 0 {
+		return nil, nil, nil // no node knows what there is to announce; when one says that it does, the Service is judged again
+	}
 	var onLAN v1beta1.ServiceL2StatusList
 	var byBGP v1beta1.ServiceBGPStatusList
 	for _, list := range []client.ObjectList{&onLAN, &byBGP} {
