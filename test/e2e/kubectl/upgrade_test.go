@@ -136,6 +136,11 @@ func (m *manifests) quiet() {
 			"configurationstates,services,validatingwebhookconfigurations,customresourcedefinitions", "-A", "-o",
 			`jsonpath={range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}`)
 	}
+	// A Deployment's status counts its pods until the last one is gone.
+	m.must(product.Until(m.within(patience), "the pods of before to be gone", func() (bool, error) {
+		leaving := m.kubectl("get", "deployments", "-A", "-o", "jsonpath={.items[*].status.terminatingReplicas}")
+		return strings.Trim(leaving, "0 ") == "", fmt.Errorf("terminating, of each Deployment: %s", leaving)
+	}))
 	before := versions()
 	if n := strings.Count(before, "\n"); !strings.Contains(before, "MetalLB/default/metallb ") || n < 20 {
 		m.t.Fatalf("too little to look at:\n%s", before)
