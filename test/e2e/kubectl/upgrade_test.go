@@ -146,8 +146,18 @@ func (m *manifests) quiet() {
 		m.t.Fatalf("too little to look at:\n%s", before)
 	}
 	time.Sleep(*idle)
-	if after := versions(); after != before {
-		m.t.Errorf("written within %s though nothing happened: before\n%safter\n%s", *idle, before, after)
+	after := versions()
+	if gone := strings.Count(before, "\n") - strings.Count(after, "\n"); gone > 0 {
+		m.t.Errorf("%d objects are gone within %s though nothing happened: before\n%safter\n%s", gone, *idle, before, after)
+	}
+	for line := range strings.Lines(after) {
+		if strings.Contains(before, line) {
+			continue
+		}
+		object := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune("/ ", r) }) // kind, namespace if it has one, name, version
+		namespace, name := strings.Join(object[1:len(object)-2], ""), object[len(object)-2]
+		m.t.Errorf("written within %s though nothing happened: %s%s", *idle, line,
+			m.kubectl("get", object[0], "-n", namespace, name, "-o", "yaml", "--show-managed-fields"))
 	}
 	m.t.Logf("%d objects are as they were %s before", strings.Count(before, "\n"), *idle)
 }
