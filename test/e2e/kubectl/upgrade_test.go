@@ -154,10 +154,10 @@ func (m *manifests) quiet() {
 		if strings.Contains(before, line) {
 			continue
 		}
-		object := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune("/ ", r) }) // kind, namespace if it has one, name, version
-		namespace, name := strings.Join(object[1:len(object)-2], ""), object[len(object)-2]
+		object, _, _ := strings.Cut(line, " ")
+		part := strings.Split(object, "/") // kind, namespace, which may be empty, and name
 		m.t.Errorf("written within %s though nothing happened: %s%s", *idle, line,
-			m.kubectl("get", object[0], "-n", namespace, name, "-o", "yaml", "--show-managed-fields"))
+			m.kubectl("get", part[0], "-n", part[1], part[2], "-o", "yaml", "--show-managed-fields"))
 	}
 	m.t.Logf("%d objects are as they were %s before", strings.Count(before, "\n"), *idle)
 }
