@@ -13,7 +13,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -165,7 +164,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	// The Lease was lost, mostly with the API server. The process begins anew in its place: a container that ends is
 	// started again after pauses of up to five minutes.
 	ctrl.Log.Info("the Lease is lost: beginning anew", "reason", err.Error())
-	return syscall.Exec("/proc/self/exe", os.Args, os.Environ())
+	return beginAnew()
 }
 
 // controllerMapper knows the kinds that the controller reads and writes.

@@ -57,6 +57,9 @@ func main() {
 		os.Exit(2)
 	}
 	log := slog.New(handler)
+	if os.Args[1] == "controller" {
+		relaxTimers(log)
+	}
 	ctrl.SetLogger(logr.FromSlogHandler(handler))
 	klog.SetLogger(logr.FromSlogHandler(handler))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -47,12 +47,12 @@ func failure(svc *corev1.Service, cfg *config.Config, namespace string, req ipam
 	case ipam.NoPoolForService:
 		return fmt.Sprintf("No pool may be used for this Service: %s. %s", pools(cfg, req, res), advice(res))
 	case ipam.AddressReserved:
-		return fmt.Sprintf("%s asks for %s, which pool %s reserves for %s: ask for another address, or change spec.reservations of the pool.", origin, res.Address, res.AddressPool, res.Reservation)
+		return fmt.Sprintf("%s asks for %s, which pool %s reserves for %s: ask for another address, or change spec.reservations of the pool.", origin, res.Fault.Address, res.Fault.Pool, res.Fault.Reservation)
 	case ipam.QuotaReached:
 		switch {
-		case res.Address.IsValid():
+		case res.Fault.Address.IsValid():
 			return fmt.Sprintf("%s asks for %s, but %s: delete another Service of the namespace, share an address that it has by annotation %s, or raise spec.namespaceQuota of the pool.",
-				origin, res.Address, pools(cfg, req, res), lbservice.Prefix+lbservice.AllowSharedIP)
+				origin, res.Fault.Address, pools(cfg, req, res), lbservice.Prefix+lbservice.AllowSharedIP)
 		case req.Pool != "":
 			return fmt.Sprintf("Annotation %s asks for a pool that gives no more: %s. Delete another Service of the namespace, share an address that it has by annotation %s, or raise spec.namespaceQuota of the pool.",
 				poolKey, pools(cfg, req, res), lbservice.Prefix+lbservice.AllowSharedIP)
@@ -65,22 +65,22 @@ func failure(svc *corev1.Service, cfg *config.Config, namespace string, req ipam
 		return fmt.Sprintf("Annotation %s asks for pool %q, which does not exist: %s.", poolKey, req.Pool, known(cfg, namespace))
 	case ipam.PoolNotForService:
 		if req.Pool == "" {
-			return fmt.Sprintf("%s asks for %s, but %s: ask for an address of a pool that is meant for this Service, or change spec.serviceAllocation of the pool.", origin, res.Address, pools(cfg, req, res))
+			return fmt.Sprintf("%s asks for %s, but %s: ask for an address of a pool that is meant for this Service, or change spec.serviceAllocation of the pool.", origin, res.Fault.Address, pools(cfg, req, res))
 		}
 		return fmt.Sprintf("Annotation %s asks for a pool that is not meant for this Service: %s. Ask for another pool, or change spec.serviceAllocation of this one.", poolKey, pools(cfg, req, res))
 	case ipam.FamilyNotInPool:
 		return fmt.Sprintf("Annotation %s asks for a pool that cannot serve this Service: %s. Add such addresses to the pool, or ask for another.", poolKey, pools(cfg, req, res))
 	case ipam.AddressOutsidePools:
-		return fmt.Sprintf("%s asks for %s, which is in no pool: ask for an address of one of the pools (%s), or add it to a pool.", origin, res.Address, ranges(cfg))
+		return fmt.Sprintf("%s asks for %s, which is in no pool: ask for an address of one of the pools (%s), or add it to a pool.", origin, res.Fault.Address, ranges(cfg))
 	case ipam.AddressNotInPool:
-		return fmt.Sprintf("%s asks for %s, which is of pool %s, but annotation %s asks for pool %s: make them agree, or remove one of the two.", origin, res.Address, res.AddressPool, poolKey, req.Pool)
+		return fmt.Sprintf("%s asks for %s, which is of pool %s, but annotation %s asks for pool %s: make them agree, or remove one of the two.", origin, res.Fault.Address, res.Fault.Pool, poolKey, req.Pool)
 	case ipam.AddressesInTwoPools:
 		return fmt.Sprintf("%s asks for addresses of two pools, but all of a Service's addresses are from one: ask for two of the same pool.", origin)
 	case ipam.AddressAvoided:
-		return fmt.Sprintf("%s asks for %s, which pool %s leaves out since spec.avoidBuggyIPs is true: ask for an address that does not end in .0 or .255.", origin, res.Address, res.AddressPool)
+		return fmt.Sprintf("%s asks for %s, which pool %s leaves out since spec.avoidBuggyIPs is true: ask for an address that does not end in .0 or .255.", origin, res.Fault.Address, res.Fault.Pool)
 	case ipam.AddressInUse:
 		return fmt.Sprintf("%s asks for %s, which Service %s has: ask for another address, or let both have it by annotation %s with the same value on both, no port in common and the same externalTrafficPolicy (if Local, the same selector too).",
-			origin, res.Address, res.Holder, lbservice.Prefix+lbservice.AllowSharedIP)
+			origin, res.Fault.Address, res.Fault.Holder, lbservice.Prefix+lbservice.AllowSharedIP)
 	}
 	return string(res.Reason) + "."
 }
@@ -91,9 +91,9 @@ const mentioned = 8
 // pools says of each pool why it was not used.
 func pools(cfg *config.Config, req ipam.Request, res ipam.Result) string {
 	var out []string
-	for i, r := range res.Refusals {
+	for i, r := range res.Fault.Refusals {
 		if i == mentioned {
-			out = append(out, fmt.Sprintf("and %d more", len(res.Refusals)-i))
+			out = append(out, fmt.Sprintf("and %d more", len(res.Fault.Refusals)-i))
 			break
 		}
 		out = append(out, "pool "+r.Pool+" "+why(cfg, r, req)+broken(cfg, r.Pool))
@@ -138,7 +138,7 @@ func broken(cfg *config.Config, name string) string {
 
 func advice(res ipam.Result) string {
 	has := func(reason ipam.Reason) bool {
-		return slices.ContainsFunc(res.Refusals, func(r ipam.Refusal) bool { return r.Reason == reason })
+		return slices.ContainsFunc(res.Fault.Refusals, func(r ipam.Refusal) bool { return r.Reason == reason })
 	}
 	if has(ipam.NotAutomatic) {
 		return fmt.Sprintf("Ask for one by annotation %s, or create a pool for this Service.", lbservice.Prefix+lbservice.AddressPool)

@@ -177,17 +177,21 @@ func (a *Allocator) adopt(s *service, c *Claim) (lost []netip.Addr) {
 // hold makes a service a user of an address that it holds by its own account, unless no pool has it or somebody is in the
 // way.
 func (a *Allocator) hold(s *service, addr netip.Addr, heldFrom string) bool {
-	at, ok := a.owner(addr)
-	if from := a.byName[heldFrom]; !ok && from != nil && from.Incomplete {
-		at, ok = poolRange{pool: from, entry: noEntry}, true
+	h := a.held[addr]
+	if h == nil {
+		at, ok := a.owner(addr)
+		if from := a.byName[heldFrom]; !ok && from != nil && from.Incomplete {
+			at, ok = poolRange{pool: from, entry: noEntry}, true
+		}
+		if !ok {
+			return false
+		}
+		h = newHolding(addr, at)
 	}
-	if h := a.held[addr]; h != nil {
-		at, ok = poolRange{pool: h.pool, entry: h.entry}, true
-	}
-	if !ok || !a.open(addr, &s.req) {
+	if ok, _ := h.admits(&s.req); !ok {
 		return false
 	}
-	a.add(addr, at, s)
+	a.add(h, s)
 	return true
 }
 
@@ -203,12 +207,13 @@ func (a *Allocator) settle(s *service, req *Request, lost bool) {
 	}
 	res := a.decide(req, kept, lost || len(kept) < len(before))
 	sortByFamily(res.Addresses)
-	var places [2]poolRange // one address of each family
+	var holdings [2]*holding // one address of each family
 	for i, addr := range res.Addresses {
-		places[i] = a.place(addr)
-		if i == 0 || places[i].entry == noEntry {
-			res.Pool = places[i].pool.Name
+		h := a.place(addr)
+		if i == 0 || h.outside() {
+			res.Pool = h.pool.Name
 		}
+		holdings[i] = h
 	}
 	// Holdings are indexed by what their users asked for, so a user leaves before it asks for something else.
 	changed := req.SharingKey != s.req.SharingKey || req.BackendKey != s.req.BackendKey || !slices.Equal(req.Ports, s.req.Ports)
@@ -224,8 +229,8 @@ func (a *Allocator) settle(s *service, req *Request, lost bool) {
 	a.wait(s, false)
 	a.move(s, res.Pool)
 	s.req, s.res = *req, res
-	for i, addr := range res.Addresses {
-		a.add(addr, places[i], s)
+	for _, h := range holdings[:len(res.Addresses)] {
+		a.add(h, s)
 	}
 	a.wait(s, !req.KeepOnly && (res.Reason != Assigned || len(res.Addresses) < len(req.Families)))
 }
@@ -264,13 +269,13 @@ func (a *Allocator) containing(addr netip.Addr) (poolRange, bool) {
 	return a.ranges[i], true
 }
 
-// place returns where an address that is in use, or about to be, belongs.
-func (a *Allocator) place(addr netip.Addr) poolRange {
+// place returns the holding of an address that is in use, or about to be.
+func (a *Allocator) place(addr netip.Addr) *holding {
 	if h := a.held[addr]; h != nil {
-		return poolRange{pool: h.pool, entry: h.entry}
+		return h
 	}
 	at, _ := a.owner(addr)
-	return at
+	return newHolding(addr, at)
 }
 
 // open says whether a Service with that request may have the address, as far as other Services matter.
@@ -284,16 +289,13 @@ func (a *Allocator) open(addr netip.Addr, req *Request) bool {
 }
 
 // add makes a Service a user of an address, unless it is one.
-func (a *Allocator) add(addr netip.Addr, at poolRange, s *service) {
-	h := a.held[addr]
-	if h == nil {
-		h = &holding{position: position{at.entry, addr}, pool: at.pool}
-		h.users = h.first[:0]
-		a.held[addr] = h
-		switch space := h.pool.space(FamilyOf(addr)); {
+func (a *Allocator) add(h *holding, s *service) {
+	if len(h.users) == 0 {
+		a.held[h.addr] = h
+		switch space := h.pool.space(FamilyOf(h.addr)); {
 		case h.outside():
 			space.outside++
-		case h.pool.Reserved[addr] != "":
+		case h.pool.Reserved[h.addr] != "":
 			space.reserved--
 			space.used++
 		default:
@@ -369,7 +371,9 @@ func (a *Allocator) handOver() []Key {
 			if a.asking == 0 && len(recounted) == 0 && !slices.ContainsFunc(touched, a.available) {
 				break
 			}
-			concerned := func(addr netip.Addr) bool { return addr == s.res.Address || a.open(addr, &s.req) }
+			concerned := func(addr netip.Addr) bool {
+				return s.res.Fault != nil && addr == s.res.Fault.Address || a.open(addr, &s.req)
+			}
 			if !recounted[s.req.Key.Namespace] && !slices.ContainsFunc(touched, concerned) {
 				continue
 			}

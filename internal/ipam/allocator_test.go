@@ -410,32 +410,32 @@ func TestResultTellsWhy(t *testing.T) {
 	a := Rebuild(parsePools(t, "a=192.0.2.0/32; b[m]=192.0.2.1/32; c=192.0.2.2/32; d=2001:db8::/125"), nil, nil)
 	results := script("x 4, y 4 not=c, z 4 =192.0.2.0").run(t, a)
 	want := []Refusal{{"a", PoolExhausted, ""}, {"b", NotAutomatic, ""}, {"c", PoolNotForService, "is for others"}, {"d", FamilyNotInPool, ""}}
-	if got := results["y"].Refusals; !slices.Equal(got, want) {
+	if got := results["y"].Fault.Refusals; !slices.Equal(got, want) {
 		t.Errorf("refusals are %v, want %v", got, want)
 	}
 	a = Rebuild(parsePools(t, "p=192.0.2.0/30"), nil, nil)
 	want = []Refusal{{"p", PoolNotForService, "is for others"}}
-	if got := script("x 4 =192.0.2.1 not=p").run(t, a)["x"].Refusals; !slices.Equal(got, want) {
+	if got := script("x 4 =192.0.2.1 not=p").run(t, a)["x"].Fault.Refusals; !slices.Equal(got, want) {
 		t.Errorf("refusals are %v, want %v", got, want)
 	}
 	a = Rebuild(parsePools(t, "p=192.0.2.0/32"), nil, nil)
 	script("x 4, b 4, c 4 =192.0.2.0, x -").run(t, a)
-	if got, _ := a.Lookup(Key{"ns", "c"}); got.Holder.Name != "b" {
-		t.Errorf("c is told that %s has its address, want b", got.Holder)
+	if got, _ := a.Lookup(Key{"ns", "c"}); got.Fault.Holder.Name != "b" {
+		t.Errorf("c is told that %s has its address, want b", got.Fault.Holder)
 	}
 	a = Rebuild(parsePools(t, "p[q1]=192.0.2.0/30 R:192.0.2.3; q[m]=192.0.2.8/30"), nil, nil)
 	results2 := script("x 4, y 4, z 4 =192.0.2.1, w 4 =192.0.2.3").run(t, a)
 	want = []Refusal{{"p", QuotaReached, ""}, {"q", NotAutomatic, ""}}
-	if got := results2["y"].Refusals; !slices.Equal(got, want) {
+	if got := results2["y"].Fault.Refusals; !slices.Equal(got, want) {
 		t.Errorf("refusals are %v, want %v", got, want)
 	}
-	if got := results2["z"]; got.Address.String() != "192.0.2.1" || !slices.Equal(got.Refusals, want[:1]) {
+	if got := results2["z"]; got.Fault.Address.String() != "192.0.2.1" || !slices.Equal(got.Fault.Refusals, want[:1]) {
 		t.Errorf("above the quota: %+v", got)
 	}
-	if got := results2["w"]; got.Address.String() != "192.0.2.3" || got.AddressPool != "p" || got.Reservation != "R" {
+	if got := results2["w"]; got.Fault.Address.String() != "192.0.2.3" || got.Fault.Pool != "p" || got.Fault.Reservation != "R" {
 		t.Errorf("reserved for another: %+v", got)
 	}
-	if z := results["z"]; z.Address.String() != "192.0.2.0" || z.AddressPool != "a" || z.Holder != (Key{"ns", "x"}) {
+	if z := results["z"]; z.Fault.Address.String() != "192.0.2.0" || z.Fault.Pool != "a" || z.Fault.Holder != (Key{"ns", "x"}) {
 		t.Errorf("who has 192.0.2.0? %+v", z)
 	}
 }
@@ -506,8 +506,8 @@ func TestLeaving(t *testing.T) {
 	expect(ask(a, "a", "4 @q"), "198.51.100.0")
 	expect(ask(a, "c", "4"), "PoolExhausted")
 	expect(ask(a, "d", "4 =192.0.2.0"), "AddressInUse")
-	if res, _ := a.Lookup(k("d")); res.Holder != k("a") {
-		t.Errorf("the address is said to be %s's", res.Holder)
+	if res, _ := a.Lookup(k("d")); res.Fault.Holder != k("a") {
+		t.Errorf("the address is said to be %s's", res.Fault.Holder)
 	}
 	if u := a.Usage()[0]; u.Used4 != 2 {
 		t.Errorf("%d addresses are in use, want 2", u.Used4)
@@ -593,8 +593,8 @@ func TestLeavingIsTold(t *testing.T) {
 		leaving = append(leaving, Claim{Request: parseRequest(t, k(name), 0, []string{"4", "key=k", "port=TCP" + name}), Held: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
 	}
 	a = Rebuild(pools, []Claim{{Request: parseRequest(t, k("z"), 0, []string{"4", "=192.0.2.1"})}}, leaving)
-	if got, _ := a.Lookup(k("z")); got.Holder != k("x") {
-		t.Errorf("z is told that %s has its address, want x", got.Holder)
+	if got, _ := a.Lookup(k("z")); got.Fault.Holder != k("x") {
+		t.Errorf("z is told that %s has its address, want x", got.Fault.Holder)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 func (a *Allocator) decide(req *Request, kept []netip.Addr, lost bool) Result {
 	switch {
 	case req.KeepOnly:
-		return Result{Addresses: kept, Reason: InvalidRequest}
+		return failed(kept, InvalidRequest, Fault{})
 	case len(req.Addresses) > 0:
 		return a.asked(req, kept)
 	case req.Pool != "":
@@ -19,73 +19,74 @@ func (a *Allocator) decide(req *Request, kept []netip.Addr, lost bool) Result {
 	if got := a.search(req, a.automatic(req), kept, lost); got != nil {
 		return Result{Addresses: got, Reason: Assigned}
 	}
-	res := Result{Addresses: kept, Reason: NoPools, Refusals: a.refusals(req)}
-	if len(res.Refusals) > 0 {
-		res.Reason = NoPoolForService
+	refusals := a.refusals(req)
+	reason := NoPools
+	if len(refusals) > 0 {
+		reason = NoPoolForService
 	}
-	for _, reason := range []Reason{PoolExhausted, QuotaReached} {
-		if slices.ContainsFunc(res.Refusals, func(r Refusal) bool { return r.Reason == reason }) {
-			res.Reason = reason
+	for _, r := range []Reason{PoolExhausted, QuotaReached} {
+		if slices.ContainsFunc(refusals, func(refusal Refusal) bool { return refusal.Reason == r }) {
+			reason = r
 			break
 		}
 	}
-	return res
+	return failed(kept, reason, Fault{Refusals: refusals})
+}
+
+// failed is the result of a request that is not fulfilled.
+func failed(kept []netip.Addr, reason Reason, fault Fault) Result {
+	return Result{Addresses: kept, Reason: reason, Fault: &fault}
 }
 
 // asked serves a request for certain addresses.
 func (a *Allocator) asked(req *Request, kept []netip.Addr) Result {
-	res := Result{Addresses: kept}
 	if req.Pool != "" && a.byName[req.Pool] == nil {
-		res.Reason = PoolUnknown
-		return res
+		return failed(kept, PoolUnknown, Fault{})
 	}
 	var first *pool
 	for _, addr := range req.Addresses {
-		res.Address = addr
+		fault := Fault{Address: addr}
 		has := slices.Contains(kept, addr)
 		at, ok := a.owner(addr)
+		from := at.pool
 		if has {
-			at, ok = a.place(addr), true
+			from, ok = a.place(addr).pool, true
 		}
 		if !ok {
-			res.Reason = AddressOutsidePools
 			if within, avoided := a.containing(addr); avoided {
-				res.Reason, res.AddressPool = AddressAvoided, within.pool.Name
+				fault.Pool = within.pool.Name
+				return failed(kept, AddressAvoided, fault)
 			}
-			return res
+			return failed(kept, AddressOutsidePools, fault)
 		}
-		res.AddressPool = at.pool.Name
-		if req.Pool != "" && at.pool.Name != req.Pool {
-			res.Reason = AddressNotInPool
-			return res
+		fault.Pool = from.Name
+		if req.Pool != "" && from.Name != req.Pool {
+			return failed(kept, AddressNotInPool, fault)
 		}
-		if first != nil && at.pool != first && !has {
-			res.Reason = AddressesInTwoPools
-			return res
+		if first != nil && from != first && !has {
+			return failed(kept, AddressesInTwoPools, fault)
 		}
-		first = at.pool
-		if why, refused := req.Refused[at.pool.Name]; refused && !has {
-			res.Reason = PoolNotForService
-			res.Refusals = []Refusal{{at.pool.Name, PoolNotForService, why}}
-			return res
+		first = from
+		if why, refused := req.Refused[from.Name]; refused && !has {
+			fault.Refusals = []Refusal{{from.Name, PoolNotForService, why}}
+			return failed(kept, PoolNotForService, fault)
 		}
 		if h := a.held[addr]; h != nil {
 			if ok, holder := h.admits(req); !ok {
-				res.Reason, res.Holder = AddressInUse, holder
-				return res
+				fault.Holder = holder
+				return failed(kept, AddressInUse, fault)
 			}
 		}
 		if has {
 			continue
 		}
-		if name := at.pool.Reserved[addr]; name != "" && !slices.Contains(req.Reservations, name) {
-			res.Reason, res.Reservation = AddressReserved, name
-			return res
+		if name := from.Reserved[addr]; name != "" && !slices.Contains(req.Reservations, name) {
+			fault.Reservation = name
+			return failed(kept, AddressReserved, fault)
 		}
-		if !a.within(at.pool, addr, req) {
-			res.Reason = QuotaReached
-			res.Refusals = []Refusal{{Pool: at.pool.Name, Reason: QuotaReached}}
-			return res
+		if !a.within(from, addr, req) {
+			fault.Refusals = []Refusal{{Pool: from.Name, Reason: QuotaReached}}
+			return failed(kept, QuotaReached, fault)
 		}
 	}
 	return Result{Addresses: slices.Clone(req.Addresses), Reason: Assigned}
@@ -95,7 +96,7 @@ func (a *Allocator) asked(req *Request, kept []netip.Addr) Result {
 func (a *Allocator) fromPool(req *Request, kept []netip.Addr) Result {
 	p := a.byName[req.Pool]
 	if p == nil {
-		return Result{Addresses: kept, Reason: PoolUnknown}
+		return failed(kept, PoolUnknown, Fault{})
 	}
 	within := slices.DeleteFunc(slices.Clone(kept), func(addr netip.Addr) bool { return a.place(addr).pool != p })
 	candidates := []*pool{p}
@@ -110,7 +111,7 @@ func (a *Allocator) fromPool(req *Request, kept []netip.Addr) Result {
 	if !refused {
 		r = Refusal{Pool: p.Name, Reason: a.lacks(p, req)}
 	}
-	return Result{Addresses: kept, Reason: r.Reason, Refusals: []Refusal{r}}
+	return failed(kept, r.Reason, Fault{Refusals: []Refusal{r}})
 }
 
 // search looks for the addresses of a request in the candidates, in their order; nil means that there are none.

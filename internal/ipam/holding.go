@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// holding is an address in use.
+// holding is an address in use, or one that is about to be and has no users yet.
 type holding struct {
 	position
 	pool *pool
@@ -14,6 +14,12 @@ type holding struct {
 	users []*service
 	// first is where users begin: most addresses have one.
 	first [1]*service
+}
+
+func newHolding(addr netip.Addr, at poolRange) *holding {
+	h := &holding{position: position{at.entry, addr}, pool: at.pool}
+	h.users = h.first[:0]
+	return h
 }
 
 // service is a Service that the allocator knows, with what it asked for and what came of it.

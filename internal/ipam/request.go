@@ -56,6 +56,8 @@ type Request struct {
 	Families []Family
 	// OneIsEnough accepts one of two Families where both cannot be had (PreferDualStack).
 	OneIsEnough bool
+	// KeepOnly is a request that cannot be read: the Service keeps what it has and is given nothing.
+	KeepOnly bool
 	// Addresses asked for, at most one of each family. Empty: any.
 	Addresses []netip.Addr
 	// Pool asked for by name. Empty: any that is open to automatic use.
@@ -71,8 +73,6 @@ type Request struct {
 	Refused map[string]string
 	// Reservations that are for the Service, by name, the one to be used first in front.
 	Reservations []string
-	// KeepOnly is a request that cannot be read: the Service keeps what it has and is given nothing.
-	KeepOnly bool
 }
 
 // Claim is a Request together with what the Service has been given before.

@@ -57,9 +57,15 @@ type Result struct {
 	Pool string
 	// Reason is Assigned where the request is fulfilled.
 	Reason Reason
+	// Fault says more where it is not, and is nil where it is.
+	Fault *Fault
+}
+
+// Fault is what kept a Request from being fulfilled.
+type Fault struct {
 	// Address asked for that is at fault, and its Pool's name, its Holder or its Reservation where they are the reason.
 	Address     netip.Addr
-	AddressPool string
+	Pool        string
 	Holder      Key
 	Reservation string
 	// Refusals tell of each pool why it was not used, in the order in which they were looked at.
@@ -76,6 +82,12 @@ type Refusal struct {
 
 // Equal says whether two results tell the same.
 func (r Result) Equal(o Result) bool {
-	return slices.Equal(r.Addresses, o.Addresses) && r.Pool == o.Pool && r.Reason == o.Reason && r.Address == o.Address &&
-		r.AddressPool == o.AddressPool && r.Holder == o.Holder && r.Reservation == o.Reservation && slices.Equal(r.Refusals, o.Refusals)
+	return slices.Equal(r.Addresses, o.Addresses) && r.Pool == o.Pool && r.Reason == o.Reason && r.Fault.equal(o.Fault)
+}
+
+func (f *Fault) equal(o *Fault) bool {
+	if f == nil || o == nil {
+		return f == o
+	}
+	return f.Address == o.Address && f.Pool == o.Pool && f.Holder == o.Holder && f.Reservation == o.Reservation && slices.Equal(f.Refusals, o.Refusals)
 }

@@ -93,7 +93,9 @@ func TestResultEqual(t *testing.T) {
 	full := func() Result {
 		return Result{
 			Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Pool: "p", Reason: AddressInUse,
-			Address: netip.MustParseAddr("192.0.2.2"), AddressPool: "q", Holder: Key{"ns", "a"}, Refusals: []Refusal{{"r", NotAutomatic, ""}},
+			Fault: &Fault{
+				Address: netip.MustParseAddr("192.0.2.2"), Pool: "q", Holder: Key{"ns", "a"}, Reservation: "n", Refusals: []Refusal{{"r", NotAutomatic, ""}},
+			},
 		}
 	}
 	if !full().Equal(full()) {
@@ -103,10 +105,12 @@ func TestResultEqual(t *testing.T) {
 		"Addresses":   func(r *Result) { r.Addresses = nil },
 		"Pool":        func(r *Result) { r.Pool = "" },
 		"Reason":      func(r *Result) { r.Reason = Assigned },
-		"Address":     func(r *Result) { r.Address = netip.Addr{} },
-		"AddressPool": func(r *Result) { r.AddressPool = "" },
-		"Holder":      func(r *Result) { r.Holder.Name = "b" },
-		"Refusals":    func(r *Result) { r.Refusals[0].Pool = "s" },
+		"Fault":       func(r *Result) { r.Fault = nil },
+		"Address":     func(r *Result) { r.Fault.Address = netip.Addr{} },
+		"its Pool":    func(r *Result) { r.Fault.Pool = "" },
+		"Holder":      func(r *Result) { r.Fault.Holder.Name = "b" },
+		"Reservation": func(r *Result) { r.Fault.Reservation = "" },
+		"Refusals":    func(r *Result) { r.Fault.Refusals[0].Pool = "s" },
 	} {
 		r := full()
 		change(&r)
