@@ -2,6 +2,7 @@ package controller
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -18,7 +19,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	kwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
+	watchtools "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/test/e2e/product"
@@ -76,8 +79,16 @@ func (w *watched) resume() {
 		}
 	}
 	w.mu.Unlock()
-	from, err := w.api.Watch(ctx, &corev1.ServiceList{}, client.MatchingLabels{label: "yes"},
-		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
+	// The API server ends a watch as it likes, such as one that does not keep up with what a new leader writes.
+	begun := 0
+	from, err := watchtools.NewRetryWatcherWithContext(ctx, list.ResourceVersion, &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (kwatch.Interface, error) {
+			if begun++; begun > 1 {
+				w.r.t.Logf("the API server has ended the watch of Services: it goes on after version %s", options.ResourceVersion)
+			}
+			return w.api.Watch(ctx, &corev1.ServiceList{}, client.MatchingLabels{label: "yes"}, &client.ListOptions{Raw: &options})
+		},
+	})
 	w.r.must(err)
 	done := make(chan struct{})
 	w.stop, w.done = from.Stop, done
@@ -86,6 +97,8 @@ func (w *watched) resume() {
 		for e := range from.ResultChan() {
 			if svc, ok := e.Object.(*corev1.Service); ok {
 				w.take(e.Type, svc)
+			} else {
+				w.r.t.Errorf("what happens to Services is not known any more: %+v", e.Object)
 			}
 		}
 	}()
