@@ -430,13 +430,17 @@ func TestResultTellsWhy(t *testing.T) {
 		t.Errorf("refusals are %v, want %v", got, want)
 	}
 	if got := results2["z"]; got.Fault.Address.String() != "192.0.2.1" || !slices.Equal(got.Fault.Refusals, want[:1]) {
-		t.Errorf("above the quota: %+v", got)
+		t.Errorf("above the quota: %+v", *got.Fault)
 	}
 	if got := results2["w"]; got.Fault.Address.String() != "192.0.2.3" || got.Fault.Pool != "p" || got.Fault.Reservation != "R" {
-		t.Errorf("reserved for another: %+v", got)
+		t.Errorf("reserved for another: %+v", *got.Fault)
 	}
 	if z := results["z"]; z.Fault.Address.String() != "192.0.2.0" || z.Fault.Pool != "a" || z.Fault.Holder != (Key{"ns", "x"}) {
-		t.Errorf("who has 192.0.2.0? %+v", z)
+		t.Errorf("who has 192.0.2.0? %+v", *z.Fault)
+	}
+	a = Rebuild(parsePools(t, "p[b]=192.0.2.0/30"), nil, nil)
+	if got := script("x 4 =192.0.2.0").run(t, a)["x"]; got.Fault.Address.String() != "192.0.2.0" || got.Fault.Pool != "p" {
+		t.Errorf("avoided: %+v", *got.Fault)
 	}
 }
 

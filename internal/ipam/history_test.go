@@ -212,7 +212,7 @@ func (h *history) rebuild(claims, leaving []Claim) {
 	again := Rebuild(h.pools, claims, leaving)
 	for key, s := range h.a.services {
 		if res, _ := again.Lookup(key); !res.Equal(s.res) {
-			h.fatal("%s gets %+v in one order and %+v in another", key, s.res, res)
+			h.fatal("%s gets %+v (%+v) in one order and %+v (%+v) in another", key, s.res, s.res.Fault, res, res.Fault)
 		}
 	}
 }
