@@ -28,11 +28,15 @@ func TestARefusedObjectIsReportedAndRetriedWhileTheRestGoesOn(t *testing.T) {
 	c.installed(t, m)
 	c.play(t, m.Namespace, 1, 3, 3)
 	c.condition(t, m, v1beta1.ConditionAvailable, metav1.ConditionTrue, rollout.ReasonAsExpected)
-	set := func(change func(*v1beta1.MetalLBSpec)) {
+	read := func() {
 		t.Helper()
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(m), m); err != nil {
 			t.Fatal(err)
 		}
+	}
+	set := func(change func(*v1beta1.MetalLBSpec)) {
+		t.Helper()
+		read()
 		before := m.DeepCopy()
 		change(&m.Spec)
 		if err := c.Patch(t.Context(), m, client.MergeFrom(before)); err != nil {
@@ -58,6 +62,8 @@ func TestARefusedObjectIsReportedAndRetriedWhileTheRestGoesOn(t *testing.T) {
 			t.Errorf("message %q lacks %q", degraded.Message, part)
 		}
 	}
+	read()
+	reported := m.ResourceVersion
 	c.condition(t, m, v1beta1.ConditionProgressing, metav1.ConditionFalse, rollout.ReasonApplyFailed)
 	c.condition(t, m, v1beta1.ConditionAvailable, metav1.ConditionTrue, rollout.ReasonAsExpected) // what ran before goes on
 	after := &appsv1.Deployment{}
@@ -91,14 +97,9 @@ func TestARefusedObjectIsReportedAndRetriedWhileTheRestGoesOn(t *testing.T) {
 		}
 		return nil
 	})
-	statuses := 0
-	for _, w := range o.writes.since(writes) {
-		if strings.HasSuffix(w, "/status") {
-			statuses++
-		}
-	}
-	if statuses > 2 {
-		t.Errorf("the status was written %d times for one failure", statuses)
+	read()
+	if m.ResourceVersion != reported { // requests are not counted: one that conflicts with a newer version writes nothing
+		t.Error("a failure that goes on is written to the status again")
 	}
 	set(func(s *v1beta1.MetalLBSpec) { s.ControllerConfig = nil })
 	c.condition(t, m, v1beta1.ConditionDegraded, metav1.ConditionFalse, rollout.ReasonAsExpected)
