@@ -39,6 +39,7 @@ import (
 	"metallb.io/operator/controllers/legacy"
 	"metallb.io/operator/controllers/pool"
 	"metallb.io/operator/controllers/service"
+	"metallb.io/operator/internal/apiserver"
 	"metallb.io/operator/internal/lbservice"
 	"metallb.io/operator/internal/memory"
 )
@@ -93,7 +94,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	if err != nil {
 		return err
 	}
-	restConfig, err := apiServer(service.Component)
+	restConfig, err := apiserver.Config(userAgent(service.Component))
 	if err != nil {
 		return err
 	}
@@ -108,12 +109,13 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	options := ctrl.Options{
 		Scheme:                 scheme,
 		Cache:                  service.CacheOptions(namespace),
+		NewClient:              newWriter,
 		MapperProvider:         func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
 		HealthProbeBindAddress: net.JoinHostPort("", strconv.Itoa(f.probePort)),
 		Metrics:                measured,
 		PprofBindAddress:       f.profiler,
 		// A replica that waits knows all when its turn comes.
-		Controller: config.Controller{EnableWarmup: ptr.To(true), CacheSyncTimeout: cachePatience},
+		Controller: config.Controller{EnableWarmup: ptr.To(true), CacheSyncTimeout: apiserver.CachePatience},
 	}
 	legacy.ExtendCache(&options.Cache, namespace)
 	var lease *service.Lease
@@ -165,6 +167,15 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	// started again after pauses of up to five minutes.
 	ctrl.Log.Info("the Lease is lost: beginning anew", "reason", err.Error())
 	return beginAnew()
+}
+
+// newWriter makes the client that writes the status of each Service, beside others.
+func newWriter(config *rest.Config, options client.Options) (_ client.Client, err error) {
+	config = apiserver.OverHTTP1(config)
+	if options.HTTPClient, err = rest.HTTPClientFor(config); err != nil {
+		return nil, err
+	}
+	return client.New(config, options)
 }
 
 // controllerMapper knows the kinds that the controller reads and writes.

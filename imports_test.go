@@ -76,6 +76,7 @@ var rules = map[string]rule{
 	"charts":                     {mayNot: linux}, // tests only
 	"config/crd":                 {mayNot: slices.Concat(kube, linux)},
 	"internal/setup":             {may: []string{module + "api", module + "config/crd", module + "controllers/webhook", module + "internal/render", "k8s.io", "sigs.k8s.io"}, mayNot: linux},
+	"internal/apiserver":         {may: append([]string{module + "internal/l2/l2test", "golang.org/x/sys"}, kube...), mayNot: linux},
 	"internal/obs":               {may: []string{"github.com/prometheus/client_golang", "github.com/go-logr"}, mayNot: slices.Concat(kube, linux)},
 	"controllers/storageversion": {may: append([]string{"github.com/go-logr"}, kube...), mayNot: append([]string{module + "api"}, linux...)},
 	"speaker/sessions":           {may: []string{module + "internal/bfd", module + "internal/bgp"}, mayNot: append([]string{"github.com/osrg"}, kube...)},

@@ -26,6 +26,7 @@ import (
 	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/controllers/metallb"
 	"metallb.io/operator/controllers/storageversion"
+	"metallb.io/operator/internal/apiserver"
 	"metallb.io/operator/internal/render"
 )
 
@@ -65,7 +66,7 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 	if err != nil {
 		return err
 	}
-	restConfig, err := apiServer(operatorLease)
+	restConfig, err := apiserver.Config(userAgent(operatorLease))
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 		LeaderElectionReleaseOnCancel: true,
 		HealthProbeBindAddress:        f.probeAddress,
 		Metrics:                       measured,
-		Controller:                    config.Controller{CacheSyncTimeout: cachePatience},
+		Controller:                    config.Controller{CacheSyncTimeout: apiserver.CachePatience},
 	})
 	if err != nil {
 		return err

@@ -30,6 +30,7 @@ import (
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/controllers/configuration"
+	"metallb.io/operator/internal/apiserver"
 	"metallb.io/operator/internal/bfd/udp"
 	"metallb.io/operator/internal/bgp/tcp"
 	"metallb.io/operator/internal/l2/arp"
@@ -147,7 +148,7 @@ func runSpeaker(ctx context.Context, f *speakerFlags, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	config, err := apiServer(node.Component)
+	config, err := apiserver.Config(userAgent(node.Component))
 	if err != nil {
 		return err
 	}
