@@ -1,13 +1,13 @@
 package apiserver
 
 import (
-	"bytes"
 	"context"
 	"encoding/pem"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,48 +44,53 @@ func TestAnAPIServerThatFallsSilentIsGivenUp(t *testing.T) {
 	t.Cleanup(func() { close(ended) })
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	config := &rest.Config{Host: server.URL, TLSClientConfig: rest.TLSClientConfig{CAData: authority, ServerName: "example.com"}}
-	send := func(config *rest.Config, path string) (*http.Client, chan error) {
+	to := func(config *rest.Config) *http.Client {
 		t.Helper()
 		c, err := rest.HTTPClientFor(config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return c, patch(t.Context(), c, server.URL+path)
+		return c
 	}
-	_, done := send(config, "/")
-	if err := <-done; err != nil || <-received != 2 {
+	if err := <-patch(t.Context(), to(config), server.URL+"/"); err != nil || <-received != 2 {
 		t.Fatalf("as it was given: error %v, or not HTTP/2", err)
 	}
-	idle, done := send(OverHTTP1(config), "/")
-	if err := <-done; err != nil || <-received != 1 {
+	idle := to(OverHTTP1(config))
+	if err := <-patch(t.Context(), idle, server.URL+"/"); err != nil || <-received != 1 {
 		t.Fatalf("error %v, or not HTTP/1.1", err)
 	}
 	began := time.Now()
-	_, hanging := send(OverHTTP1(config), "/hangs")
-	if err := <-hanging; err == nil {
-		t.Error("what was not answered succeeded")
-	} else {
-		<-received
-		t.Logf("what was not answered failed after %s: %v", time.Since(began).Round(100*time.Millisecond), err)
-	}
-	_, unanswered := send(OverHTTP1(config), "/hangs")
-	<-received
-	time.Sleep(100 * time.Millisecond) // until TCP has the server's word that it was received
-
-	host.IP(t, "route add blackhole 192.0.2.1/32") // what comes in is read, and nothing goes out
-	began = time.Now()
-	unreceived := patch(t.Context(), idle, server.URL+"/")
-	for what, done := range map[string]chan error{"received and not answered": unanswered, "not received": unreceived} {
+	fails := func(what string, done chan error, within time.Duration) {
+		t.Helper()
 		select {
 		case err := <-done:
 			if err == nil {
 				t.Errorf("what was %s succeeded", what)
 			}
 			t.Logf("what was %s failed after %s: %v", what, time.Since(began).Round(100*time.Millisecond), err)
-		case <-time.After(requestTimeout - 2*time.Second - time.Since(began)):
+		case <-time.After(within - time.Since(began)):
 			t.Errorf("what was %s is still waited for", what)
 		}
 	}
+	unanswered := func() chan error {
+		t.Helper()
+		done := patch(t.Context(), to(OverHTTP1(config)), server.URL+"/hangs")
+		select {
+		case <-received:
+		case err := <-done:
+			t.Fatalf("not received: %v", err)
+		}
+		return done
+	}
+	fails("received and not answered", unanswered(), 2*requestTimeout)
+	before := unanswered()
+	time.Sleep(100 * time.Millisecond) // until TCP has the server's word that it was received
+
+	host.IP(t, "route add blackhole 192.0.2.1/32") // what comes in is read, and nothing goes out
+	began = time.Now()
+	unreceived := patch(t.Context(), idle, server.URL+"/")
+	fails("received before the silence", before, requestTimeout-2*time.Second)
+	fails("not received", unreceived, requestTimeout-2*time.Second)
 	host.IP(t, "route del blackhole 192.0.2.1/32") // so that the other connections hear of the server's end
 }
 
@@ -93,7 +98,7 @@ func TestAnAPIServerThatFallsSilentIsGivenUp(t *testing.T) {
 func patch(ctx context.Context, c *http.Client, url string) chan error {
 	done := make(chan error, 1)
 	go func() {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPatch, url, bytes.NewReader([]byte("{}")))
+		r, err := http.NewRequestWithContext(ctx, http.MethodPatch, url, strings.NewReader("{}"))
 		if err == nil {
 			var res *http.Response
 			if res, err = c.Do(r); err == nil {
