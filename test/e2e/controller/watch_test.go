@@ -79,7 +79,7 @@ func (w *watched) resume() {
 		}
 	}
 	w.mu.Unlock()
-	// The API server ends a watch as it likes, such as one that does not keep up with what a new leader writes.
+	// The API server ends this watch once or twice while a thousand Services come and go; it goes on after what it has seen.
 	begun := 0
 	from, err := watchtools.NewRetryWatcherWithContext(ctx, list.ResourceVersion, &cache.ListWatch{
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (kwatch.Interface, error) {
