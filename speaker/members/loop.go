@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -40,18 +41,24 @@ func (m *Members) run(ctx context.Context, told []byte) {
 func (m *Members) missing() []target {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	there := map[target]bool{}
-	for name, k := range m.known {
-		if m.doubts[name] == nil {
-			there[target{address: k.address}] = true
-			there[target{name: name}] = true
-		}
-	}
+	there := m.there()
 	var out []target
 	for _, p := range m.peers {
 		if last := m.tried[p]; !there[p] && !last.running && time.Since(last.ended) >= joinEvery {
-			m.tried[p] = attempt{running: true}
+			m.tried[p] = attempt{running: true, ended: last.ended}
 			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// there says at which targets a member is known beyond doubt. The caller holds mu.
+func (m *Members) there() map[target]bool {
+	out := map[target]bool{}
+	for name, k := range m.known {
+		if m.doubts[name] == nil {
+			out[target{address: k.address}] = true
+			out[target{name: name}] = true
 		}
 	}
 	return out
@@ -69,6 +76,7 @@ func (m *Members) join(ctx context.Context, p target, slots chan struct{}) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.tried[p] = attempt{ended: time.Now()}
+		signal(m.kick)
 	}()
 	at := netip.AddrPortFrom(p.address, m.config.Address.Port()).String()
 	if p.name != "" {
@@ -79,8 +87,8 @@ func (m *Members) join(ctx context.Context, p target, slots chan struct{}) {
 	}
 }
 
-// checkJoined notices that a member of another node is known, or that there is nobody to know. A sibling on this node will
-// do if it is ready, because it has joined then.
+// checkJoined notices that a member of another node is known, and those around, or that there is nobody to know. A sibling on
+// this node will do if it is ready, because it has joined then.
 func (m *Members) checkJoined() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -89,8 +97,13 @@ func (m *Members) checkJoined() {
 	}
 	for name, k := range m.known {
 		if k.node != m.config.Node || name != m.name && k.meta.Ready {
-			m.joined = true
-			m.config.Log.Info("joined the group of speakers", "member", name)
+			if m.met.IsZero() {
+				m.met = time.Now()
+			}
+			if m.lookedAround() {
+				m.joined = true
+				m.config.Log.Info("joined the group of speakers", "member", name)
+			}
 			break
 		}
 	}
@@ -108,6 +121,15 @@ func (m *Members) checkJoined() {
 	if m.joined {
 		signal(m.changed)
 	}
+}
+
+// lookedAround reports whether each peer is known, or has been tried, or was looked for long enough. The caller holds mu.
+func (m *Members) lookedAround() bool {
+	if time.Since(m.met) >= lookAround {
+		return true
+	}
+	there := m.there()
+	return !m.asked.IsZero() && !slices.ContainsFunc(m.peers, func(p target) bool { return !there[p] && m.tried[p].ended.IsZero() })
 }
 
 // settleKeys moves a change of keys on.

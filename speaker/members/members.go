@@ -50,8 +50,8 @@ type View struct {
 	Untold bool
 	// Delivers says whether what arrives at these nodes gets to endpoints, by node. One that is not in it does not tell.
 	Delivers map[string]bool
-	// Joined: at least one peer has been talked to, or there was none to talk to for long enough. Before that a member
-	// knows nothing and must not act. It does not end.
+	// Joined: another member is known, and all that should be there are known or have been tried; or there was none to talk to
+	// for long enough. Before that a member knows nothing, or only a part, and must not act. It does not end.
 	Joined bool
 	// Sibling: another member on the own node is alive and ready.
 	Sibling bool
@@ -67,6 +67,12 @@ const (
 	// away, and somebody must own the addresses. A peer that accepts connections is there and is waited for, even if it
 	// cannot be talked to.
 	aloneUnreachable = 5 * time.Second
+	// lookAround bounds how long a member that has met another one looks for the rest before it acts. What one member tells of the
+	// others comes one by one, and without those that it suspects just then: whoever acts on a part of it takes the addresses of
+	// all that it has not met yet for its own. An attempt to join a peer that is gone takes as long.
+	lookAround = tcpTimeout
+	// tcpTimeout bounds what is said to a peer over TCP, such as all that is known when it is joined.
+	tcpTimeout = 2 * time.Second
 	// joinEvery is the time between two attempts to join a peer that is missing.
 	joinEvery = time.Second
 	// look is how often to see whether something is due.
@@ -99,6 +105,7 @@ type Members struct {
 	peers  []target
 	tried  map[target]attempt
 	asked  time.Time // when SetPeers was first called
+	met    time.Time // when another member was known first that counts; zero: none is
 	joined bool
 	notes  []Note
 
@@ -136,7 +143,7 @@ func tune(c *memberlist.Config, t Timing) {
 	c.GossipNodes = 3
 	c.RetransmitMult = 4
 	c.PushPullInterval = 15 * time.Second
-	c.TCPTimeout = 2 * time.Second
+	c.TCPTimeout = tcpTimeout
 	c.GossipToTheDeadTime = 30 * time.Second
 	c.EnableCompression = false // it costs more than it saves
 	c.UDPBufferSize = 1200      // with our header and the encryption's overhead within 1472, an Ethernet frame's worth
@@ -308,7 +315,7 @@ func (m *Members) Doubt() {
 	}
 	if m.joined && len(m.peers) > 0 {
 		m.config.Log.Info("the network is back; looking for the others before anything is announced")
-		m.joined, m.asked = false, time.Now()
+		m.joined, m.met, m.asked = false, time.Time{}, time.Now()
 		clear(m.tried)
 		signal(m.kick)
 		signal(m.changed)

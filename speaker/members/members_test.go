@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -435,6 +436,31 @@ func TestJoined(t *testing.T) {
 			t.Errorf("believed itself alone after %v", took)
 		}
 		t.Logf("alone after %v", took.Round(time.Millisecond))
+	})
+	t.Run("not before all have been looked for that the first one met does not tell of", func(t *testing.T) {
+		t.Parallel()
+		g := newGroup(t, 84, 2)
+		g.start(1, "a", "secret")
+		g.peers = append(g.peers, g.address(2))
+		silent, err := net.Listen("tcp", netip.AddrPortFrom(g.address(2), g.port()).String()) // accepts, and says nothing
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = silent.Close() }()
+		m := g.start(0, "a", "secret")
+		met := func() time.Time {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return m.met
+		}
+		wait(t, m, soon, "the other one is known", func(View) bool { return !met().IsZero() })
+		for since := met(); time.Since(since) < lookAround/2; time.Sleep(time.Millisecond) {
+			if joined, after := m.View().Joined, time.Since(since); joined && after < lookAround {
+				t.Fatalf("joined %v after it had met one of two, while it looked for the other", after)
+			}
+		}
+		_ = silent.Close() // resets what has not been accepted
+		wait(t, m, soon, "nobody is there", func(v View) bool { return v.Joined })
 	})
 	t.Run("never alone while a peer is there that cannot be talked to", func(t *testing.T) {
 		t.Parallel()
