@@ -239,12 +239,13 @@ func (u unmoved) speakers(t *testing.T) []corev1.Pod {
 	return pods.Items
 }
 
-// speakerOn is the youngest speaker on a node.
+// speakerOn is the youngest speaker on a node of those that are not about to end: one that is may be ready still, and may have been
+// made in the same second.
 func (u unmoved) speakerOn(t *testing.T, node string) *corev1.Pod {
 	t.Helper()
 	found := &corev1.Pod{}
 	for _, p := range u.speakers(t) {
-		if p.Spec.NodeName == node && !p.CreationTimestamp.Before(&found.CreationTimestamp) {
+		if p.Spec.NodeName == node && p.DeletionTimestamp == nil && !p.CreationTimestamp.Before(&found.CreationTimestamp) {
 			found = &p
 		}
 	}
