@@ -102,19 +102,19 @@ func (u unmoved) rollingUpdate(t *testing.T) {
 	}
 	time.Sleep(500 * time.Millisecond)
 	for range *rollouts {
-		old := u.speakers(t)
+		old := u.speakers(t) // those of the restarts before that have not ended yet among them
 		began := time.Now()
 		for _, command := range []string{"restart", "status"} {
 			_, err := u.Kubectl(ctx, "rollout", command, "-n", "metallb-system", "daemonset/speaker")
 			product.Must(t, err)
 		}
-		product.Must(t, product.Until(ctx, "the speakers before to be gone", func() (bool, error) {
+		product.Must(t, product.Until(ctx, "the speakers before to be gone, and one on each node", func() (bool, error) {
 			now := u.speakers(t)
-			return len(now) == len(old) && !slices.ContainsFunc(now, func(p corev1.Pod) bool {
+			return len(now) == len(u.Nodes()) && !slices.ContainsFunc(now, func(p corev1.Pod) bool {
 				return slices.ContainsFunc(old, func(o corev1.Pod) bool { return o.UID == p.UID })
 			}), fmt.Errorf("there are %d", len(now))
 		}))
-		t.Logf("%d speakers were rolled out anew in %s", len(old), time.Since(began).Round(100*time.Millisecond))
+		t.Logf("%d speakers were rolled out anew in %s", len(u.Nodes()), time.Since(began).Round(100*time.Millisecond))
 	}
 	time.Sleep(time.Second)
 	for name, talk := range talks {
