@@ -105,7 +105,7 @@ type Members struct {
 	peers  []target
 	tried  map[target]attempt
 	asked  time.Time // when SetPeers was first called
-	met    time.Time // when another member was known first that counts; zero: none is
+	met    time.Time // when another member that counts was known first; zero: not yet
 	joined bool
 	notes  []Note
 
