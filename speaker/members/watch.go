@@ -223,6 +223,10 @@ func (m *Members) listenTo(text []byte, now time.Time) {
 	}
 	w.heard = now
 	m.silence.theirs[w.By] = w
+	if w.Leaving && m.doubts[w.By] != nil {
+		m.drop(w.By) // gossip's word of it came before its own: memberlist takes what has arrived together from the end
+		signal(m.changed)
+	}
 	m.ask(w.Silent)
 	m.count(now)
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/memberlist"
 )
 
 // beats are heartbeats as a test wants them.
@@ -296,5 +298,29 @@ func TestWhoLeavesIsNotAskedFor(t *testing.T) {
 	}
 	if took := wait(t, ms[1], soon, "gone", sees(1)); took > starved/2 {
 		t.Errorf("only after %s", took)
+	}
+}
+
+// What arrives together is not taken in the order in which it was said.
+func TestWhoHasLeftByItsLastWordIsNotAskedFor(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 119, 2)
+	ms, hearts := g.beating(2)
+	m, it := ms[1], &memberlist.Node{Name: memberName("leaver", "a"), Addr: g.address(2).AsSlice()}
+	hearts[1].kernels(true)
+	is := func() (known, doubted bool) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		_, known = m.known[it.Name]
+		return known, m.doubts[it.Name] != nil
+	}
+	delegate{m}.NotifyJoin(it)
+	delegate{m}.NotifyLeave(it)
+	if known, doubted := is(); !known || !doubted {
+		t.Errorf("gossip alone is believed: known %t, doubted %t", known, doubted)
+	}
+	delegate{m}.NotifyMsg((&silence{number: 1}).text(it.Name, true))
+	if known, doubted := is(); known || doubted {
+		t.Errorf("it is asked for all the same: known %t, doubted %t", known, doubted)
 	}
 }
