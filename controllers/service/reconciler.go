@@ -20,7 +20,6 @@ import (
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrlevent "sigs.k8s.io/controller-runtime/pkg/event"
 
 	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/internal/config"
@@ -66,9 +65,9 @@ type Reconciler struct {
 	silent map[ipam.Key]map[netip.Addr]lack
 	// calmed are the Services of which the condition is about to be written, and since when it says something else.
 	calmed map[ipam.Key]time.Time
-	// written are the versions of Services that our last writes made, until an event brings them or the Service is looked at.
-	written map[ipam.Key]string
 
+	// written are our own writes of Services.
+	written written
 	// goodNews limits the events that an address is given.
 	goodNews *rate.Limiter
 }
@@ -78,7 +77,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.ensureLoaded(ctx); err != nil {
 		return ctrl.Result{}, fmt.Errorf("loading the configuration: %w", err)
 	}
-	r.expect(ipam.Key{Namespace: request.Namespace, Name: request.Name}, "")
+	r.written.forget(ipam.Key{Namespace: request.Namespace, Name: request.Name})
 	svc := &corev1.Service{}
 	if err := r.Client.Get(ctx, request.NamespacedName, svc); apierrors.IsNotFound(err) {
 		r.release(ipam.Key{Namespace: request.Namespace, Name: request.Name})
@@ -143,6 +142,13 @@ func (r *Reconciler) enqueue(keys []ipam.Key) {
 	}
 }
 
+// again has a Service reconciled.
+func (r *Reconciler) again(key ipam.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.enqueue([]ipam.Key{key})
+}
+
 // act writes what differs, in one request, and tells of it. Addresses that the Service no longer has are free from then
 // on. The write names the version that the decision was made from. Where that is not the newest any more the decision may
 // be wrong; the newer version's own event brings the Service back here, so a conflict needs no retry.
@@ -154,7 +160,11 @@ func (r *Reconciler) act(ctx context.Context, svc *corev1.Service, d decision) e
 	}
 	target := metadata("Service") // the answer: the watch brings the rest
 	target.Namespace, target.Name = svc.Namespace, svc.Name
+	r.written.begin(keyOf(svc))
 	err := r.Client.Status().Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(Component))
+	if r.written.end(keyOf(svc), target.ResourceVersion) {
+		r.again(keyOf(svc))
+	}
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return nil
@@ -164,7 +174,6 @@ func (r *Reconciler) act(ctx context.Context, svc *corev1.Service, d decision) e
 	}
 	kubernetes.Updates.Inc()
 	r.shown(svc, d.ingress)
-	r.expect(keyOf(svc), target.ResourceVersion)
 	reason := ""
 	if d.condition != nil {
 		reason = d.condition.Reason
@@ -172,26 +181,6 @@ func (r *Reconciler) act(ctx context.Context, svc *corev1.Service, d decision) e
 	ctrl.LoggerFrom(ctx).Info("status written", obs.KeyAddress, strings.Join(ingressTexts(d.ingress), ","), obs.KeyPool, d.pool, obs.KeyReason, reason)
 	r.tell(svc, d.events(svc))
 	return nil
-}
-
-// expect notes that an event will bring that version of a Service, by our own write; empty: no longer.
-func (r *Reconciler) expect(key ipam.Key, version string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if delete(r.written, key); version != "" {
-		r.written[key] = version
-	}
-}
-
-// news says whether an event of a Service tells something new. Our own write does not, as long as the Service has not been
-// looked at since: such a look may have read the version before it, and is to be repeated.
-func (r *Reconciler) news(e ctrlevent.UpdateEvent) bool {
-	key := ipam.Key{Namespace: e.ObjectNew.GetNamespace(), Name: e.ObjectNew.GetName()}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	version, ours := r.written[key]
-	delete(r.written, key)
-	return !ours || version != e.ObjectNew.GetResourceVersion()
 }
 
 // namespaceLabels returns the labels of a namespace, for the pools that select namespaces by them.

@@ -60,7 +60,7 @@ func CacheOptions(namespace string) cache.Options {
 // SetupWithManager registers the loops.
 func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
 	r.silent, r.calmed = map[ipam.Key]map[netip.Addr]lack{}, map[ipam.Key]time.Time{}
-	r.written, r.goodNews = map[ipam.Key]string{}, rate.NewLimiter(goodNewsRate, goodNewsBurst)
+	r.goodNews = rate.NewLimiter(goodNewsRate, goodNewsBurst)
 	return errors.Join(r.setupConfiguration(mgr), r.setupServices(mgr), r.setupSilent(mgr), r.setupSessions(mgr), mgr.Add(manager.RunnableFunc(r.sweep)))
 }
 
@@ -89,7 +89,7 @@ func (r *Reconciler) setupServices(mgr manager.Manager) error {
 		}
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("service").
-		For(&corev1.Service{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: r.news})).
+		For(&corev1.Service{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: r.written.news})).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.servicesOf), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&v1beta1.ServiceL2Status{}, handler.EnqueueRequestsFromMapFunc(serviceOf)).
 		Watches(&v1beta1.ServiceBGPStatus{}, handler.EnqueueRequestsFromMapFunc(serviceOf)).
