@@ -125,42 +125,57 @@ func findCondition(svc *corev1.Service, name string) *metav1.Condition {
 	return meta.FindStatusCondition(svc.Status.Conditions, name)
 }
 
-// patch returns a JSON merge patch (RFC 7396) of what differs, nil where nothing does. It holds the version that the
-// decision was made from, so that the lists in it, which replace those of the server, lose nothing of others.
+// statusPatch is a JSON merge patch (RFC 7396) of a Service's status: what is nil stays as it is, but an annotation, which goes.
+type statusPatch struct {
+	Metadata struct {
+		ResourceVersion string             `json:"resourceVersion"`
+		Annotations     map[string]*string `json:"annotations,omitempty"`
+	} `json:"metadata"`
+	Status struct {
+		LoadBalancer *statusPatchEntries `json:"loadBalancer,omitempty"`
+		Conditions   *[]metav1.Condition `json:"conditions,omitempty"`
+	} `json:"status,omitzero"`
+}
+
+// statusPatchEntries replaces them all; nil: there are none then.
+type statusPatchEntries struct {
+	Ingress []corev1.LoadBalancerIngress `json:"ingress"`
+}
+
+// patch returns a JSON merge patch of what differs, nil where nothing does. It holds the version that the decision was made
+// from, so that the lists in it, which replace those of the server, lose nothing of others.
 func (d decision) patch(svc *corev1.Service) []byte {
 	if d.untouched {
 		return nil
 	}
-	annotations, status := map[string]any{}, map[string]any{}
-	current := lbservice.Prefix + lbservice.AllocatedFrom
-	deprecated := lbservice.DeprecatedPrefix + lbservice.AllocatedFrom
+	var p statusPatch
+	annotate := func(name string, value *string) {
+		if p.Metadata.Annotations == nil {
+			p.Metadata.Annotations = map[string]*string{}
+		}
+		p.Metadata.Annotations[name] = value
+	}
+	const current, deprecated = lbservice.Prefix + lbservice.AllocatedFrom, lbservice.DeprecatedPrefix + lbservice.AllocatedFrom
 	switch value, ok := svc.Annotations[current]; {
 	case d.pool == "" && ok:
-		annotations[current] = nil
+		annotate(current, nil)
 	case d.pool != "" && value != d.pool:
-		annotations[current] = d.pool
+		annotate(current, &d.pool)
 	}
 	if _, ok := svc.Annotations[deprecated]; ok {
-		annotations[deprecated] = nil
+		annotate(deprecated, nil)
 	}
 	if !sameEntries(svc.Status.LoadBalancer.Ingress, d.ingress) {
-		status["loadBalancer"] = map[string]any{"ingress": d.ingress}
+		p.Status.LoadBalancer = &statusPatchEntries{d.ingress}
 	}
 	if conditions, differ := d.conditions(svc); differ {
-		status["conditions"] = conditions
+		p.Status.Conditions = &conditions
 	}
-	if len(annotations)+len(status) == 0 {
+	if p.Metadata.Annotations == nil && p.Status.LoadBalancer == nil && p.Status.Conditions == nil {
 		return nil
 	}
-	metadata := map[string]any{"resourceVersion": svc.ResourceVersion}
-	body := map[string]any{"metadata": metadata}
-	if len(annotations) > 0 {
-		metadata["annotations"] = annotations
-	}
-	if len(status) > 0 {
-		body["status"] = status
-	}
-	out, err := json.Marshal(body)
+	p.Metadata.ResourceVersion = svc.ResourceVersion
+	out, err := json.Marshal(&p)
 	if err != nil {
 		panic(err) // strings and API types always marshal
 	}
