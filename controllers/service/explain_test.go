@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 
 	"metallb.io/operator/api/v1beta1"
@@ -28,8 +27,17 @@ func offline(t *testing.T, pools ...v1beta1.IPAddressPool) *Reconciler {
 	cfg, _ := config.Compile(config.Input{IPAddressPools: pools})
 	r := &Reconciler{Namespace: "metallb-system", config: cfg, alloc: ipam.Rebuild(allocatorPools(cfg), nil, nil)}
 	holder := offlineService("holder", func(svc *corev1.Service) { svc.Spec.LoadBalancerIP = "192.0.2.0" })
-	r.decide(holder, nil)
+	decided(t, r, holder)
 	return r
+}
+
+func decided(t *testing.T, r *Reconciler, svc *corev1.Service) decision {
+	t.Helper()
+	d, err := r.decide(t.Context(), svc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 func offlinePool(name string, addresses ...string) v1beta1.IPAddressPool {
@@ -121,7 +129,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 			`If not, stop that controller and clear the status: kubectl patch service s -n shop --subresource=status --type=merge -p '{"status":{"loadBalancer":null}}'`},
 	} {
 		svc := offlineService("s", tt.edits...)
-		d := tt.r.decide(svc, nil)
+		d := decided(t, tt.r, svc)
 		if d.condition.Reason != string(tt.reason) || d.condition.Message != tt.want {
 			t.Errorf("want %s: %s\n got %s: %s", tt.reason, tt.want, d.condition.Reason, d.condition.Message)
 		}
@@ -137,14 +145,14 @@ func TestEveryReasonIsExplained(t *testing.T) {
 func TestHostNamesStay(t *testing.T) {
 	r := offline(t, offlinePool("p", "192.0.2.0/30"))
 	svc := offlineService("s")
-	svc.Status.LoadBalancer.Ingress = r.decide(svc, nil).ingress
+	svc.Status.LoadBalancer.Ingress = decided(t, r, svc).ingress
 	svc.Annotations[lbservice.Prefix+lbservice.AllocatedFrom] = "p"
 	svc.Status.LoadBalancer.Ingress = append([]corev1.LoadBalancerIngress{{Hostname: "lb.example.com"}}, svc.Status.LoadBalancer.Ingress...)
-	if d := r.decide(svc, nil); !sameEntries(d.ingress, svc.Status.LoadBalancer.Ingress) || strings.Contains(string(d.patch(svc)), "loadBalancer") {
+	if d := decided(t, r, svc); !sameEntries(d.ingress, svc.Status.LoadBalancer.Ingress) || strings.Contains(string(d.patch(svc)), "loadBalancer") {
 		t.Errorf("the entries become %v", d.ingress)
 	}
 	svc.Spec.LoadBalancerIP = "192.0.2.3"
-	if got := strings.Join(ingressTexts(r.decide(svc, nil).ingress), " "); got != "192.0.2.3 lb.example.com" {
+	if got := strings.Join(ingressTexts(decided(t, r, svc).ingress), " "); got != "192.0.2.3 lb.example.com" {
 		t.Errorf("the entries become %s", got)
 	}
 }
@@ -158,7 +166,7 @@ func TestManyPoolsMakeNoLongMessage(t *testing.T) {
 	}
 	r := offline(t, pools...)
 	for _, edit := range []func(*corev1.Service){annotate(), annotate("metallb.io/address-pool", "p"), annotate("metallb.io/loadBalancerIPs", "192.0.2.1")} {
-		if text := r.decide(offlineService("s", edit), nil).condition.Message; len(text) > 1000 || !strings.Contains(text, "92 more") {
+		if text := decided(t, r, offlineService("s", edit)).condition.Message; len(text) > 1000 || !strings.Contains(text, "92 more") {
 			t.Errorf("%d bytes: %s", len(text), text)
 		}
 	}
@@ -196,15 +204,15 @@ func TestStripKeepsWhatIsUsed(t *testing.T) {
 				t.Error("nothing is stripped")
 			}
 			now := metav1.Now()
-			decided := func(svc *corev1.Service) (string, []event) {
-				d := offline(t, meant, offlinePool("holders", "192.0.2.0/32")).decide(svc, labels.Set{})
+			outcome := func(svc *corev1.Service) (string, []event) {
+				d := decided(t, offline(t, meant, offlinePool("holders", "192.0.2.0/32")), svc)
 				if d.condition != nil {
 					d.condition.LastTransitionTime = now
 				}
 				return string(d.patch(svc)), d.events(svc)
 			}
-			wantPatch, wantEvents := decided(whole)
-			gotPatch, gotEvents := decided(stripped)
+			wantPatch, wantEvents := outcome(whole)
+			gotPatch, gotEvents := outcome(stripped)
 			if diff := cmp.Diff(wantPatch, gotPatch) + cmp.Diff(wantEvents, gotEvents, cmp.AllowUnexported(event{})); diff != "" {
 				t.Errorf("(-whole +stripped):\n%s", diff)
 			}

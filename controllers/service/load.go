@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/labels"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -144,19 +143,15 @@ func (r *Reconciler) gather(ctx context.Context, cfg *config.Config) (claims, le
 func (r *Reconciler) claims(ctx context.Context, services []corev1.Service, cfg *config.Config) ([]ipam.Claim, error) {
 	out := make([]ipam.Claim, 0, len(services))
 	seen := make(map[ipam.Key]bool, len(services))
-	selectors := cfg.NeedsNamespaces()
 	for i := range services {
 		svc := &services[i]
 		seen[keyOf(svc)] = true
 		if !lbservice.Ours(svc, r.Class) {
 			continue
 		}
-		var namespace labels.Set
-		if selectors {
-			var err error
-			if namespace, err = r.namespaceLabels(ctx, svc.Namespace); err != nil {
-				return nil, err
-			}
+		namespace, err := r.namespaceLabels(ctx, cfg, svc.Namespace)
+		if err != nil {
+			return nil, err
 		}
 		req, _ := parse(svc, cfg, namespace)
 		claim := ipam.Claim{Request: req, Held: lbservice.Addresses(svc), HeldFrom: recordedPool(svc)}

@@ -85,11 +85,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	} else if err != nil {
 		return ctrl.Result{}, err
 	}
-	namespace, err := r.namespaceLabels(ctx, svc.Namespace)
+	d, err := r.decide(ctx, svc)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	d := r.decide(svc, namespace)
 	again, err := r.judge(ctx, svc, &d)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -98,23 +97,27 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 }
 
 // decide says what the Service's status should be. Other Services for whom something changes by it are queued.
-func (r *Reconciler) decide(svc *corev1.Service, namespace labels.Set) decision {
+func (r *Reconciler) decide(ctx context.Context, svc *corev1.Service) (decision, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := keyOf(svc)
 	before, known := r.alloc.Lookup(key)
 	if !lbservice.Ours(svc, r.Class) {
 		r.alloc.Withdraw(key)
-		return withdraw(svc, r.config, known || r.alloc.Leaves(key))
+		return withdraw(svc, r.config, known || r.alloc.Leaves(key)), nil
 	}
 	if len(before.Addresses) == 0 && foreign(svc, r.config) {
 		r.alloc.Withdraw(key)
-		return leave(svc)
+		return leave(svc), nil
+	}
+	namespace, err := r.namespaceLabels(ctx, r.config, svc.Namespace)
+	if err != nil {
+		return decision{}, err
 	}
 	req, errs := parse(svc, r.config, namespace)
 	res, changed := r.alloc.Assign(req)
 	r.enqueue(changed)
-	return grant(svc, r.config, r.Namespace, req, res, errs)
+	return grant(svc, r.config, r.Namespace, req, res, errs), nil
 }
 
 // shown frees what a Service was given before and its status does not show any more.
@@ -183,8 +186,11 @@ func (r *Reconciler) act(ctx context.Context, svc *corev1.Service, d decision) e
 	return nil
 }
 
-// namespaceLabels returns the labels of a namespace, for the pools that select namespaces by them.
-func (r *Reconciler) namespaceLabels(ctx context.Context, name string) (labels.Set, error) {
+// namespaceLabels returns the labels of a namespace if there are pools that select namespaces by them.
+func (r *Reconciler) namespaceLabels(ctx context.Context, cfg *config.Config, name string) (labels.Set, error) {
+	if !cfg.NeedsNamespaces() {
+		return nil, nil
+	}
 	ns := metadata("Namespace")
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, ns); client.IgnoreNotFound(err) != nil {
 		return nil, err
