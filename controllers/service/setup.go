@@ -88,13 +88,15 @@ func (r *Reconciler) setupServices(mgr manager.Manager) error {
 			return err
 		}
 	}
+	// A plain queue costs less than one that lets what is new overtake what was there at the start.
+	options := controller.Options{RateLimiter: rateLimiter(), MaxConcurrentReconciles: Writers, UsePriorityQueue: ptr.To(false)}
 	return ctrl.NewControllerManagedBy(mgr).Named("service").
 		For(&corev1.Service{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: r.written.news})).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.servicesOf), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&v1beta1.ServiceL2Status{}, handler.EnqueueRequestsFromMapFunc(serviceOf)).
 		Watches(&v1beta1.ServiceBGPStatus{}, handler.EnqueueRequestsFromMapFunc(serviceOf)).
 		WatchesRawSource(source.Func(r.takeQueue)).
-		WithOptions(controller.Options{RateLimiter: rateLimiter(), MaxConcurrentReconciles: Writers}).
+		WithOptions(options).
 		WithLogConstructor(logConstructor(mgr.GetLogger())).
 		Complete(r)
 }
