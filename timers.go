@@ -11,15 +11,16 @@ import (
 )
 
 const (
-	// timerSlack is how late the kernel may wake a thread whose sleep is over. Its own is 50 µs.
-	timerSlack = time.Millisecond
+	// timerSlack is how late the kernel may wake a thread whose sleep is over. Its own is 50 µs. All timers are that much late at
+	// most, and so is who takes over from a goroutine that is held up in a system call: nothing here is due that exactly.
+	timerSlack = 40 * time.Millisecond
 	// timersRelaxed is set in the environment of a process that has begun anew with timerSlack.
 	timersRelaxed = "METALLB_TIMERS_RELAXED"
 )
 
 // relaxTimers has the kernel wake this process's threads up to timerSlack late (prctl(2), PR_SET_TIMERSLACK). While anything
 // runs, Go's runtime has a thread that looks after the others every 20 µs; where a process mostly waits for the API server, and
-// works for an instant on each answer, these are most of its switches between threads, and a sixth of its processor time.
+// works for an instant on each answer, these are most of its switches between threads, and a fifth of its processor time.
 //
 // A thread has the slack of the one that started it, and that thread of the runtime is there before main is: so the process
 // begins anew, once. Where that cannot be it goes on as it is.
