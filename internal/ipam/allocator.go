@@ -15,7 +15,7 @@ type Allocator struct {
 	auto []*pool
 	// ranges of all pools, sorted: the pool of an address is a binary search.
 	ranges   []poolRange
-	held     map[netip.Addr]*holding
+	held     holdings
 	services map[Key]*service
 	// leaving are the ghosts of Services whose status may still show an address that they are no longer given.
 	leaving map[Key][]*service
@@ -50,7 +50,7 @@ type poolAddress struct {
 func Rebuild(pools []Pool, claims, leaving []Claim) *Allocator {
 	a := &Allocator{
 		byName:   make(map[string]*pool, len(pools)),
-		held:     make(map[netip.Addr]*holding, len(claims)),
+		held:     holdings{},
 		services: make(map[Key]*service, len(claims)),
 		leaving:  map[Key][]*service{},
 		sharing:  sharing{},
@@ -177,7 +177,7 @@ func (a *Allocator) adopt(s *service, c *Claim) (lost []netip.Addr) {
 // hold makes a service a user of an address that it holds by its own account, unless no pool has it or somebody is in the
 // way.
 func (a *Allocator) hold(s *service, addr netip.Addr, heldFrom string) bool {
-	h := a.held[addr]
+	h := a.held.of(addr)
 	if h == nil {
 		at, ok := a.owner(addr)
 		if from := a.byName[heldFrom]; !ok && from != nil && from.Incomplete {
@@ -271,7 +271,7 @@ func (a *Allocator) containing(addr netip.Addr) (poolRange, bool) {
 
 // place returns the holding of an address that is in use, or about to be.
 func (a *Allocator) place(addr netip.Addr) *holding {
-	if h := a.held[addr]; h != nil {
+	if h := a.held.of(addr); h != nil {
 		return h
 	}
 	at, _ := a.owner(addr)
@@ -280,7 +280,7 @@ func (a *Allocator) place(addr netip.Addr) *holding {
 
 // open says whether a Service with that request may have the address, as far as other Services matter.
 func (a *Allocator) open(addr netip.Addr, req *Request) bool {
-	h := a.held[addr]
+	h := a.held.of(addr)
 	if h == nil {
 		return true
 	}
@@ -291,7 +291,7 @@ func (a *Allocator) open(addr netip.Addr, req *Request) bool {
 // add makes a Service a user of an address, unless it is one.
 func (a *Allocator) add(h *holding, s *service) {
 	if len(h.users) == 0 {
-		a.held[h.addr] = h
+		a.held.put(h)
 		switch space := h.pool.space(FamilyOf(h.addr)); {
 		case h.outside():
 			space.outside++
@@ -316,7 +316,7 @@ func (a *Allocator) add(h *holding, s *service) {
 
 // drop makes a Service no longer a user of an address; with the last one the address is free.
 func (a *Allocator) drop(addr netip.Addr, s *service) {
-	h := a.held[addr]
+	h := a.held.of(addr)
 	h.users = slices.DeleteFunc(h.users, func(u *service) bool { return u == s })
 	a.touched = append(a.touched, addr)
 	if !slices.ContainsFunc(h.users, func(u *service) bool { return u.req.SharingKey == s.req.SharingKey }) {
@@ -328,7 +328,7 @@ func (a *Allocator) drop(addr netip.Addr, s *service) {
 	if len(h.users) > 0 {
 		return
 	}
-	delete(a.held, addr)
+	a.held.remove(addr)
 	switch space := h.pool.space(FamilyOf(addr)); {
 	case h.outside():
 		space.outside--
@@ -392,6 +392,6 @@ func (a *Allocator) handOver() []Key {
 
 // available says whether anybody might still be given the address.
 func (a *Allocator) available(addr netip.Addr) bool {
-	h := a.held[addr]
+	h := a.held.of(addr)
 	return h == nil || h.users[0].req.SharingKey != ""
 }

@@ -71,7 +71,7 @@ func (a *Allocator) asked(req *Request, kept []netip.Addr) Result {
 			fault.Refusals = []Refusal{{from.Name, PoolNotForService, why}}
 			return failed(kept, PoolNotForService, fault)
 		}
-		if h := a.held[addr]; h != nil {
+		if h := a.held.of(addr); h != nil {
 			if ok, holder := h.admits(req); !ok {
 				fault.Holder = holder
 				return failed(kept, AddressInUse, fault)

@@ -32,7 +32,7 @@ func (a *Allocator) leave(s *service, addrs []netip.Addr) {
 	}
 	g := &service{req: s.req, res: Result{Addresses: addrs}}
 	for _, addr := range addrs {
-		h := a.held[addr]
+		h := a.held.of(addr)
 		h.users[slices.Index(h.users, s)] = g
 		g.res.Pool = h.pool.Name
 	}
@@ -52,7 +52,7 @@ func (a *Allocator) Written(key Key, shown []netip.Addr) []Key {
 		for _, addr := range g.res.Addresses {
 			if s := a.services[key]; slices.Contains(shown, addr) && (s == nil || !slices.Contains(s.res.Addresses, addr)) {
 				left = append(left, addr)
-			} else if h := a.held[addr]; h != nil && slices.Contains(h.users, g) {
+			} else if h := a.held.of(addr); h != nil && slices.Contains(h.users, g) {
 				a.drop(addr, g)
 			}
 		}

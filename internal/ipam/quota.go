@@ -46,12 +46,12 @@ func (a *Allocator) within(p *pool, addr netip.Addr, req *Request) bool {
 			return u.req.Key.Namespace == req.Key.Namespace && u.req.Key != req.Key
 		})
 	}
-	if h := a.held[addr]; h != nil && others(h) {
+	if h := a.held.of(addr); h != nil && others(h) {
 		return true
 	}
 	n := p.given[quota{req.Key.Namespace, FamilyOf(addr)}]
 	for _, own := range a.ownAddresses(req.Key) {
-		if h := a.held[own]; h != nil && h.pool == p && FamilyOf(own) == FamilyOf(addr) && h.usedBy(req.Key) && !others(h) {
+		if h := a.held.of(own); h != nil && h.pool == p && FamilyOf(own) == FamilyOf(addr) && h.usedBy(req.Key) && !others(h) {
 			n--
 		}
 	}

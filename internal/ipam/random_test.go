@@ -125,6 +125,27 @@ func (o *oracle) addresses() map[Key]outcome {
 	return out
 }
 
+// inUse lists the addresses in use, and makes sure that each is where it is looked for, and that no block is kept for nothing.
+func inUse(t *testing.T, a *Allocator, when string) map[netip.Addr]*holding {
+	t.Helper()
+	out := map[netip.Addr]*holding{}
+	for first, b := range a.held {
+		n := len(out)
+		for _, h := range b {
+			if h == nil {
+				continue
+			}
+			if out[h.addr] = h; a.held.of(h.addr) != h {
+				t.Fatalf("%s: %s is in the block of %s", when, h.addr, first)
+			}
+		}
+		if len(out) == n {
+			t.Fatalf("%s: nothing is in the block of %s", when, first)
+		}
+	}
+	return out
+}
+
 // check makes sure of what must always hold, whatever happened.
 func check(t *testing.T, a *Allocator, pools []Pool, when string) {
 	t.Helper()
@@ -142,7 +163,7 @@ func check(t *testing.T, a *Allocator, pools []Pool, when string) {
 				continue
 			}
 			for _, addr := range x.res.Addresses {
-				if h := a.held[addr]; h == nil || !slices.Contains(h.users, x) || !slices.Contains(h.users, y) {
+				if h := a.held.of(addr); h == nil || !slices.Contains(h.users, x) || !slices.Contains(h.users, y) {
 					continue // a ghost that remembers only
 				}
 				if slices.Contains(y.res.Addresses, addr) && !mayShare(x.req, y.req) {
@@ -155,7 +176,7 @@ func check(t *testing.T, a *Allocator, pools []Pool, when string) {
 		i := slices.IndexFunc(pools, func(p Pool) bool { return p.Name == u.Pool })
 		want := Usage{Pool: u.Pool}
 		listed := listAddresses(pools[i])
-		for addr, h := range a.held {
+		for addr, h := range inUse(t, a, when) {
 			switch {
 			case h.pool.Name != u.Pool || slices.Contains(listed, addr):
 			case addr.Is4():
@@ -170,7 +191,7 @@ func check(t *testing.T, a *Allocator, pools []Pool, when string) {
 			}
 		}
 		for addr := range pools[i].Reserved {
-			switch _, used := a.held[addr]; {
+			switch used := a.held.of(addr) != nil; {
 			case used || !slices.Contains(listed, addr):
 			case addr.Is4():
 				want.Reserved4++
@@ -179,7 +200,7 @@ func check(t *testing.T, a *Allocator, pools []Pool, when string) {
 			}
 		}
 		for _, addr := range listed {
-			_, used := a.held[addr]
+			used := a.held.of(addr) != nil
 			switch {
 			case addr.Is4() && used:
 				want.Used4++
@@ -207,7 +228,7 @@ func checkBooks(t *testing.T, a *Allocator, when string) {
 	for key, s := range a.services {
 		pool := ""
 		for i, addr := range s.res.Addresses {
-			if h := a.held[addr]; i == 0 || h.outside() {
+			if h := a.held.of(addr); i == 0 || h.outside() {
 				pool = h.pool.Name
 			}
 		}
@@ -227,7 +248,7 @@ func checkBooks(t *testing.T, a *Allocator, when string) {
 		got = append(got, s.req.Key)
 	}
 	given := map[*pool]map[quota]int{}
-	for addr, h := range a.held {
+	for addr, h := range inUse(t, a, when) {
 		if given[h.pool] == nil {
 			given[h.pool] = map[quota]int{}
 		}

@@ -42,7 +42,7 @@ func (a *Allocator) reservedFor(req *Request) []poolAddress {
 
 // obtainable says whether a Service can be given an address that is reserved for it.
 func (a *Allocator) obtainable(r poolAddress, req *Request) bool {
-	h := a.held[r.Addr]
+	h := a.held.of(r.Addr)
 	if h != nil && !slices.Contains(a.sharing[req.SharingKey], h) {
 		return false
 	}
