@@ -13,7 +13,7 @@ import (
 const (
 	// timerSlack is how late the kernel may wake a thread whose sleep is over. Its own is 50 µs. All timers are that much late at
 	// most, and so is who takes over from a goroutine that is held up in a system call: nothing here is due that exactly.
-	timerSlack = 40 * time.Millisecond
+	timerSlack = 10 * time.Millisecond
 	// timersRelaxed is set in the environment of a process that has begun anew with timerSlack.
 	timersRelaxed = "METALLB_TIMERS_RELAXED"
 )
