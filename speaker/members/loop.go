@@ -8,9 +8,16 @@ import (
 	"time"
 )
 
+// told is what the others were told about this member last, and when.
+type told struct {
+	text     []byte
+	at       time.Time
+	repeated bool
+}
+
 // run joins peers, tells the others what is new about this member and moves keys on. What the others have been told
 // already is given.
-func (m *Members) run(ctx context.Context, told []byte) {
+func (m *Members) run(ctx context.Context, told told) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	slots := make(chan struct{}, joinAtOnce)
@@ -151,13 +158,20 @@ func (m *Members) settleKeys() {
 	m.keys.describe(&m.own)
 }
 
-// tell gossips this member's data if it differs from what was told last, and returns what has been told.
-func (m *Members) tell(last []byte) []byte {
+// tell gossips this member's data if it differs from what was told last, and repeats it once: of what is said while others are met
+// memberlist can lose something, which they then hear 15 s later. It returns what has been told.
+func (m *Members) tell(last told) told {
 	m.mu.Lock()
 	now := m.own.encode()
 	m.mu.Unlock()
-	if !bytes.Equal(now, last) {
-		_ = m.list.UpdateNode(time.Millisecond) // an error says only that nobody has confirmed it that soon
+	switch {
+	case !bytes.Equal(now, last.text):
+		last = told{text: now, at: time.Now()}
+	case !last.repeated && time.Since(last.at) >= repeatEvery:
+		last.repeated = true
+	default:
+		return last
 	}
-	return now
+	_ = m.list.UpdateNode(time.Millisecond) // an error says only that nobody has confirmed it that soon
+	return last
 }

@@ -185,7 +185,7 @@ func Start(c Config) (*Members, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stop = cancel
-	told := m.own.encode()
+	told := told{text: m.own.encode(), at: time.Now()}
 	m.loop.Go(func() { m.run(ctx, told) })
 	return m, nil
 }

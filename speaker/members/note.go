@@ -26,11 +26,9 @@ func (m *Members) Tell(node string, text json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range m.list.Members() {
-		if n.Name != m.name && nodeOf(n.Name) == node {
-			if sendErr := m.list.SendBestEffort(n, b); sendErr != nil {
-				err = sendErr
-			}
+	for _, to := range m.others(node) {
+		if sendErr := m.list.SendToAddress(to, b); sendErr != nil {
+			err = sendErr
 		}
 	}
 	return err

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/hashicorp/memberlist"
 )
 
 // Heartbeats watch the paths to other nodes and know within a fraction of a second that one has fallen silent. Gossip, which
@@ -96,11 +98,21 @@ func (m *Members) watch(now time.Time) {
 
 // tellAll tells all others. A packet can be lost: what is to last is repeated, and a member that leaves is asked for until it has.
 func (m *Members) tellAll(text []byte) {
-	for _, n := range m.list.Members() {
-		if n.Name != m.name {
-			_ = m.list.SendBestEffort(n, text)
+	for _, to := range m.others("") {
+		_ = m.list.SendToAddress(to, text)
+	}
+}
+
+// others says where the other members of a node are; empty: of any. Memberlist's own list may not be read while it runs.
+func (m *Members) others(node string) (out []memberlist.Address) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, k := range m.known {
+		if name != m.name && (node == "" || k.node == node) {
+			out = append(out, memberlist.Address{Addr: netip.AddrPortFrom(k.address, m.config.Address.Port()).String(), Name: name})
 		}
 	}
+	return out
 }
 
 // neighbourAddresses are those of the nodes that this one watches: its neighbours among those that are there, and its
