@@ -20,7 +20,7 @@ const (
 
 // relaxTimers has the kernel wake this process's threads up to timerSlack late (prctl(2), PR_SET_TIMERSLACK). While anything
 // runs, Go's runtime has a thread that looks after the others every 20 µs; where a process mostly waits for the API server, and
-// works for an instant on each answer, these are most of its switches between threads, and a fifth of its processor time.
+// works for an instant on each answer, these are most of its switches between threads, and a sixth of its processor time.
 //
 // A thread has the slack of the one that started it, and that thread of the runtime is there before main is: so the process
 // begins anew, once. Where that cannot be it goes on as it is.

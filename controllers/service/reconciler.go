@@ -154,7 +154,7 @@ func (r *Reconciler) again(key ipam.Key) {
 
 // act writes what differs, in one request, and tells of it. Addresses that the Service no longer has are free from then
 // on. The write names the version that the decision was made from. Where that is not the newest any more the decision may
-// be wrong; the newer version's own event brings the Service back here, so a conflict needs no retry.
+// be wrong; the newer version's own event brings the Service back here, also if it came meanwhile, so a conflict needs no retry.
 func (r *Reconciler) act(ctx context.Context, svc *corev1.Service, d decision) error {
 	patch := d.patch(svc)
 	if patch == nil {
