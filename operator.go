@@ -6,26 +6,23 @@ import (
 	"errors"
 	"flag"
 	"log/slog"
-	"net/http"
 	"os"
 	"strconv"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/controllers/metallb"
-	"metallb.io/operator/controllers/storageversion"
 	"metallb.io/operator/internal/apiserver"
 	"metallb.io/operator/internal/render"
 )
@@ -79,21 +76,16 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 		return err
 	}
 	defer stop()
-	objects := metallb.CacheOptions()
-	webhooks, err := newWebhooks(&f.webhook, f.namespace, &objects)
+	webhooks, err := newWebhooks(&f.webhook, f.namespace)
 	if err != nil {
 		return err
 	}
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         objects,
-		LeaderElection:                f.leaderElect,
-		LeaderElectionID:              operatorLease,
-		LeaderElectionNamespace:       f.namespace,
-		LeaderElectionReleaseOnCancel: true,
-		HealthProbeBindAddress:        f.probeAddress,
-		Metrics:                       measured,
-		Controller:                    config.Controller{CacheSyncTimeout: apiserver.CachePatience},
+		Scheme:                 scheme,
+		Cache:                  cache.Options{ByObject: webhooks.cacheObjects()},
+		HealthProbeBindAddress: f.probeAddress,
+		Metrics:                measured,
+		Controller:             config.Controller{CacheSyncTimeout: apiserver.CachePatience},
 	})
 	if err != nil {
 		return err
@@ -106,32 +98,22 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 	if env, err = metallb.Discover(ctx, mgr.GetAPIReader(), mgr.GetRESTMapper(), servicePort(), env); err != nil {
 		return err
 	}
-	reconciler := &metallb.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Environment: env, Version: version,
-		OperatorCondition: client.ObjectKey{Namespace: f.namespace, Name: f.condition}}
+	w := &worker{config: restConfig, scheme: scheme, environment: env, recorder: recorder, webhooks: webhooks,
+		condition: client.ObjectKey{Namespace: f.namespace, Name: f.condition}}
+	if f.leaderElect {
+		if w.lock, err = operatorLock(restConfig, f.namespace); err != nil {
+			return err
+		}
+	}
 	if err := errors.Join(
-		reconciler.SetupWithManager(mgr),
 		webhooks.setUp(mgr),
-		setUpMigration(mgr, webhooks, recorder),
+		mgr.Add(manager.RunnableFunc(func(context.Context) error { return w.run(ctx) })),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
-		mgr.AddReadyzCheck("caches", synced(mgr.GetCache())),
+		mgr.AddReadyzCheck("caches", w.ready),
 	); err != nil {
 		return err
 	}
 	return mgr.Start(webhooks.until(ctx))
-}
-
-// setUpMigration has what older versions stored written anew. An operator without webhooks leaves that to one that has them:
-// it does not convert.
-func setUpMigration(mgr ctrl.Manager, w *webhooks, recorder record.EventRecorder) error {
-	if w.listener == nil {
-		return nil
-	}
-	r := &storageversion.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder,
-		Ready:  func() error { return w.ready(nil) },
-		Settle: storageversion.DefaultSettle,
-	}
-	return r.SetupWithManager(mgr)
 }
 
 // workloadEnvironment is that of the operator's own pod, its image replaced where a flag says so. Outside of a pod the
@@ -155,16 +137,4 @@ func servicePort() int32 {
 		return 443
 	}
 	return int32(port)
-}
-
-// synced is ready once everything that is watched has been read.
-func synced(c cache.Cache) healthz.Checker {
-	return func(req *http.Request) error {
-		ctx, cancel := context.WithTimeout(req.Context(), 500*time.Millisecond)
-		defer cancel()
-		if !c.WaitForCacheSync(ctx) {
-			return errors.New("the caches are not filled yet")
-		}
-		return nil
-	}
 }

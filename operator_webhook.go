@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/controllers/certificate"
 	"metallb.io/operator/controllers/webhook"
@@ -69,8 +69,8 @@ type webhooks struct {
 	files    *certwatcher.CertWatcher
 }
 
-// newWebhooks prepares what the flags ask for, and adds to the manager's cache what it needs there.
-func newWebhooks(f *webhookFlags, namespace string, objects *cache.Options) (*webhooks, error) {
+// newWebhooks prepares what the flags ask for.
+func newWebhooks(f *webhookFlags, namespace string) (*webhooks, error) {
 	if err := f.check(namespace); err != nil || f.port == 0 {
 		return &webhooks{}, err
 	}
@@ -92,8 +92,15 @@ func newWebhooks(f *webhookFlags, namespace string, objects *cache.Options) (*we
 		CRD: webhook.ConvertedCRD, Conversion: server.Conversion,
 	}
 	w.listener.Certificate = w.rotation.GetCertificate
-	maps.Copy(objects.ByObject, w.rotation.CacheObjects())
 	return w, nil
+}
+
+// cacheObjects restricts the manager's cache to what is watched.
+func (w *webhooks) cacheObjects() map[client.Object]cache.ByObject {
+	if w.rotation == nil {
+		return nil
+	}
+	return w.rotation.CacheObjects()
 }
 
 // setUp hands everything to the manager.

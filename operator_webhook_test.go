@@ -7,9 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 func TestWebhookFlags(t *testing.T) {
@@ -34,13 +31,12 @@ func TestWebhookFlags(t *testing.T) {
 		if err := fs.Parse(fields); err != nil {
 			t.Fatal(err)
 		}
-		objects := cache.Options{ByObject: map[client.Object]cache.ByObject{}}
-		w, err := newWebhooks(f, namespace, &objects)
+		w, err := newWebhooks(f, namespace)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", args, err, want)
 		}
-		if err == nil && f.port != 0 && (w.rotation.Hosts[0] != "x.metallb-system.svc" || len(objects.ByObject) != 3) {
-			t.Errorf("%s: %v, %d kinds in the cache", args, w.rotation.Hosts, len(objects.ByObject))
+		if err == nil && f.port != 0 && (w.rotation.Hosts[0] != "x.metallb-system.svc" || len(w.cacheObjects()) != 3) {
+			t.Errorf("%s: %v, %d kinds in the cache", args, w.rotation.Hosts, len(w.cacheObjects()))
 		}
 	}
 }
@@ -53,7 +49,7 @@ func TestWhenTheOperatorEnds(t *testing.T) {
 	}
 	f := &webhookFlags{port: 9443}
 	f.lifetimes.Authority, f.lifetimes.Serving = time.Hour, time.Hour
-	w, err := newWebhooks(f, "a", &cache.Options{ByObject: map[client.Object]cache.ByObject{}})
+	w, err := newWebhooks(f, "a")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/controllers/metallb"
+	"metallb.io/operator/controllers/storageversion"
+	"metallb.io/operator/internal/apiserver"
+	"metallb.io/operator/internal/render"
+)
+
+// betweenTerms is the pause between the end of a term and the next: longer than the one that has lost its Lease may go on writing,
+// which is the 3 s for its last word to OLM.
+const betweenTerms = 5 * time.Second
+
+// worker is the part of the operator in which one replica works at a time. It has a manager of its own, which ends with the
+// Lease; the process, and with it what answers API servers, goes on.
+type worker struct {
+	config      *rest.Config
+	scheme      *runtime.Scheme
+	environment render.Environment
+	recorder    record.EventRecorder
+	webhooks    *webhooks
+	condition   client.ObjectKey       // see metallb.Reconciler
+	lock        resourcelock.Interface // nil: it works without a Lease
+
+	filled atomic.Bool // all that is watched has been read once
+}
+
+// operatorLock is the lock of the leader election. It is the same in each term of a process: whoever could not give the Lease
+// up, because the API server was away, need not wait for its end.
+func operatorLock(restConfig *rest.Config, namespace string) (resourcelock.Interface, error) {
+	leases, err := coordinationclient.NewForConfig(restConfig)
+	if err != nil {
+		return nil, err
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	return &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: operatorLease},
+		Client:     leases,
+		LockConfig: resourcelock.ResourceLockConfig{Identity: hostname + "_" + string(uuid.NewUUID())},
+	}, nil
+}
+
+// run works term after term until the context ends. A term ends with the Lease, which is lost while the API server is away, or
+// by an error. What cannot even be set up ends it.
+func (w *worker) run(ctx context.Context) error {
+	for {
+		mgr, err := w.setUp()
+		if err != nil {
+			return err
+		}
+		go w.fill(ctx, mgr.GetCache())
+		err = mgr.Start(ctx)
+		if ctx.Err() != nil {
+			return err
+		}
+		ctrl.Log.Info("the operator works no more: beginning anew", "reason", err)
+		select {
+		case <-time.After(betweenTerms):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// fill waits until everything that is watched has been read. A cache waits only for what it has been asked for by then, which
+// the controllers do at once: when the resources that all is about have been read, the rest has been asked for.
+func (w *worker) fill(ctx context.Context, c cache.Cache) {
+	if _, err := c.GetInformer(ctx, &v1beta1.MetalLB{}); err == nil && c.WaitForCacheSync(ctx) {
+		w.filled.Store(true)
+	}
+}
+
+// setUp prepares a term.
+func (w *worker) setUp() (ctrl.Manager, error) {
+	mgr, err := ctrl.NewManager(w.config, ctrl.Options{
+		Scheme:                              w.scheme,
+		Cache:                               metallb.CacheOptions(),
+		LeaderElection:                      w.lock != nil,
+		LeaderElectionID:                    operatorLease,
+		LeaderElectionResourceLockInterface: w.lock,
+		LeaderElectionReleaseOnCancel:       true,
+		Metrics:                             metricsserver.Options{BindAddress: "0"}, // those of the process are served all the time
+		Controller: config.Controller{
+			CacheSyncTimeout:   apiserver.CachePatience,
+			SkipNameValidation: ptr.To(true), // the names are those of the term before
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	reconciler := &metallb.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Environment: w.environment, Version: version,
+		OperatorCondition: w.condition}
+	return mgr, errors.Join(reconciler.SetupWithManager(mgr), w.setUpMigration(mgr))
+}
+
+// setUpMigration has what older versions stored written anew. An operator without webhooks leaves that to one that has them:
+// it does not convert.
+func (w *worker) setUpMigration(mgr manager.Manager) error {
+	if w.webhooks.listener == nil {
+		return nil
+	}
+	r := &storageversion.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: w.recorder,
+		Ready:  func() error { return w.webhooks.ready(nil) },
+		Settle: storageversion.DefaultSettle,
+	}
+	return r.SetupWithManager(mgr)
+}
+
+// ready once everything that is watched has been read for the first time: from then on a replica that does not work answers all
+// the same.
+func (w *worker) ready(*http.Request) error {
+	if !w.filled.Load() {
+		return errors.New("the caches are not filled yet")
+	}
+	return nil
+}
