@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"metallb.io/operator/api/v1beta1"
+	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/test/e2e/product"
 	"metallb.io/operator/test/lab"
 )
@@ -199,7 +200,8 @@ func (n *network) kernel(address netip.Addr) int {
 	return max(strings.Count(out.Stdout, "nexthop"), strings.Count(out.Stdout, " via "))
 }
 
-// config applies a user's ConfigMap with other addresses and AS numbers, in pairs of old and new, until the test ends.
+// config applies a user's ConfigMap with other addresses and AS numbers, in pairs of old and new, until the test ends. Then its peer
+// is gone, too: a node has one session with a router.
 func (n *network) config(file string, pairs ...string) {
 	n.t.Helper()
 	text, err := os.ReadFile(n.File(file))
@@ -211,7 +213,13 @@ func (n *network) config(file string, pairs ...string) {
 		head, _, _ := strings.Cut(manifest, "  config: |")
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if _, err := n.KubectlInput(ctx, head+"  config: \"\"\n", "apply", "-f", "-"); err != nil {
+		_, err := n.KubectlInput(ctx, head+"  config: \"\"\n", "apply", "-f", "-")
+		err = errors.Join(err, product.Until(ctx, "the ConfigMap's peers to be gone", func() (bool, error) {
+			var peers v1beta2.BGPPeerList
+			err := n.List(ctx, &peers, client.InNamespace(namespace), client.HasLabels{"metallb.io/legacy-config"})
+			return err == nil && len(peers.Items) == 0, errors.Join(err, fmt.Errorf("%d are there", len(peers.Items)))
+		}))
+		if err != nil {
 			n.t.Error(err)
 		}
 	})

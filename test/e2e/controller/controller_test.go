@@ -18,6 +18,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -42,6 +43,12 @@ var (
 	stopped  = flag.Duration("stopped", 10*time.Second, "how long the leader is stopped")
 	away     = flag.Duration("away", 15*time.Second, "how long the API server is away")
 	shared   lab.Shared
+)
+
+// The pods of controllers and of the operator.
+var (
+	controllers = client.MatchingLabels{"app": "metallb", "component": "controller"}
+	operators   = client.MatchingLabels{"control-plane": "controller-manager"}
 )
 
 func TestMain(m *testing.M) {
@@ -215,24 +222,46 @@ func (r *replicas) stale(w *watched) {
 	r.settle()
 }
 
-// cutOff takes the API server away from everybody.
+// cutOff takes the API server away from everybody. When it is back, configuration is admitted at once, addresses are given and the
+// operator puts right what is deleted.
 func (r *replicas) cutOff(w *watched) {
-	restarts := r.restarts()
+	restarts, ofOperator := r.restarts(namespace, controllers), r.restarts(product.OperatorNamespace, operators)
 	w.pause()
 	r.must(r.PowerOff(lab.ControlPlane))
 	time.Sleep(*away)
 	r.must(r.PowerOn(r.within(patience), lab.ControlPlane))
 	back := time.Now()
 	w.resume()
+	r.must(r.Admits(r.within(patience), namespace))
+	admits := time.Since(back)
 	svc := r.create()
 	w.served(svc)
 	took := time.Since(back)
+	r.restores()
+	restored := time.Since(back)
 	r.settle()
-	r.t.Logf("the API server was away for %s; %s after it was back a new Service had its address. Restarts of controllers: %d before, %d now",
-		*away, took.Round(10*time.Millisecond), restarts, r.restarts())
-	if took > recovery {
-		r.t.Errorf("it took %s until a controller gave addresses again", took)
+	restartsNow, ofOperatorNow := r.restarts(namespace, controllers), r.restarts(product.OperatorNamespace, operators)
+	r.t.Logf("the API server was away for %s; when it was back configuration was admitted after %s, a new Service had its address after %s, and what was deleted was restored after %s. Restarts of controllers: %d before, %d now; of the operator: %d and %d",
+		*away, admits.Round(10*time.Millisecond), took.Round(10*time.Millisecond), restored.Round(10*time.Millisecond), restarts, restartsNow, ofOperator, ofOperatorNow)
+	if took > recovery || restored > recovery {
+		r.t.Errorf("it took %s until a controller gave addresses again, and %s until the operator restored what was deleted", took, restored)
 	}
+	if ofOperatorNow != ofOperator {
+		r.t.Error("the operator was restarted: while that takes, nothing is admitted")
+	}
+}
+
+// restores waits until the operator has made again what is deleted.
+func (r *replicas) restores() {
+	r.t.Helper()
+	budget := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "metallb-controller"}}
+	r.must(r.Get(r.within(patience), client.ObjectKeyFromObject(budget), budget))
+	deleted := budget.UID
+	r.must(r.Delete(r.within(patience), budget))
+	r.must(product.Until(r.within(patience), "the PodDisruptionBudget to be there again", func() (bool, error) {
+		err := r.Get(r.t.Context(), client.ObjectKeyFromObject(budget), budget)
+		return err == nil && budget.UID != deleted, client.IgnoreNotFound(err)
+	}))
 }
 
 // create makes a Service and returns its name.
@@ -273,7 +302,7 @@ func (r *replicas) leader() string {
 func (r *replicas) pods() []string {
 	r.t.Helper()
 	pods := &corev1.PodList{}
-	r.must(r.List(r.within(patience), pods, client.InNamespace(namespace), client.MatchingLabels{"app": "metallb", "component": "controller"}))
+	r.must(r.List(r.within(patience), pods, client.InNamespace(namespace), controllers))
 	var out []string
 	for _, p := range pods.Items {
 		if p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning {
@@ -305,10 +334,11 @@ func (r *replicas) settle() {
 	r.leader()
 }
 
-func (r *replicas) restarts() (n int32) {
+// restarts of the containers of some pods.
+func (r *replicas) restarts(namespace string, labels client.MatchingLabels) (n int32) {
 	r.t.Helper()
 	pods := &corev1.PodList{}
-	r.must(r.List(r.within(patience), pods, client.InNamespace(namespace), client.MatchingLabels{"app": "metallb", "component": "controller"}))
+	r.must(r.List(r.within(patience), pods, client.InNamespace(namespace), labels))
 	for _, p := range pods.Items {
 		for _, c := range p.Status.ContainerStatuses {
 			n += c.RestartCount
@@ -319,9 +349,10 @@ func (r *replicas) restarts() (n int32) {
 
 func (r *replicas) dump() {
 	r.Dump(r.t,
-		[]string{"get", "nodes,metallb,pods,deployments", "-A", "-o", "wide"},
+		[]string{"get", "nodes,metallb,pods,deployments,daemonsets", "-A", "-o", "wide"},
 		[]string{"get", "lease", "-n", namespace, "-o", "yaml"},
 		[]string{"logs", "-n", namespace, "-l", "app=metallb,component=controller", "--tail=60", "--prefix"},
+		[]string{"logs", "-n", product.OperatorNamespace, "-l", "control-plane=controller-manager", "--tail=60", "--prefix"},
 	)
 }
 

@@ -9,12 +9,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -146,6 +148,27 @@ func (p *Product) WaitAvailable(ctx context.Context, namespace string) error {
 		return available.Status == "True" && progressing.Status == "False",
 			fmt.Errorf("it is Available: %s (%s), Progressing: %s (%s)", available.Status, available.Message, progressing.Status, progressing.Message)
 	})
+}
+
+// Admits waits until configuration is admitted again after the API server was away. A cluster whose controllers begin anew takes its
+// nodes for lost until they are heard of, and their pods, the operator's too, are asked nothing meanwhile. No other failure is
+// waited for.
+func (p *Product) Admits(ctx context.Context, namespace string) error {
+	var failure error
+	err := Until(ctx, "the operator to be asked", func() (bool, error) {
+		err := p.Create(ctx, &v1beta1.IPAddressPool{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "overlaps-itself"}, // which the operator alone sees
+			Spec:       v1beta1.IPAddressPoolSpec{Addresses: []string{"198.51.100.0/28", "198.51.100.1/32"}},
+		}, client.DryRunAll)
+		if err != nil && strings.Contains(err.Error(), "no endpoints available for service") {
+			return false, err
+		}
+		if !apierrors.IsInvalid(err) {
+			failure = fmt.Errorf("a pool that overlaps itself is not refused as invalid: %w", err)
+		}
+		return true, nil
+	})
+	return errors.Join(err, failure)
 }
 
 // WaitRollout waits until all replicas of a Deployment are ready.
