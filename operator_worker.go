@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"metallb.io/operator/api/v1beta1"
@@ -121,7 +120,7 @@ func (w *worker) setUp() (ctrl.Manager, error) {
 
 // setUpMigration has what older versions stored written anew. An operator without webhooks leaves that to one that has them:
 // it does not convert.
-func (w *worker) setUpMigration(mgr manager.Manager) error {
+func (w *worker) setUpMigration(mgr ctrl.Manager) error {
 	if w.webhooks.listener == nil {
 		return nil
 	}
