@@ -109,6 +109,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	options := ctrl.Options{
 		Scheme:                 scheme,
 		Cache:                  service.CacheOptions(namespace),
+		NewCache:               apiserver.NewCache,
 		NewClient:              newWriter,
 		MapperProvider:         func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
 		HealthProbeBindAddress: net.JoinHostPort("", strconv.Itoa(f.probePort)),

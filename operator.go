@@ -83,6 +83,7 @@ func runOperator(ctx context.Context, f *operatorFlags) error {
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
 		Scheme:                 scheme,
 		Cache:                  cache.Options{ByObject: webhooks.cacheObjects()},
+		NewCache:               apiserver.NewCache,
 		HealthProbeBindAddress: f.probeAddress,
 		Metrics:                measured,
 		Controller:             config.Controller{CacheSyncTimeout: apiserver.CachePatience},

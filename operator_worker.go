@@ -22,7 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"metallb.io/operator/api/v1beta1"
 	"metallb.io/operator/controllers/metallb"
 	"metallb.io/operator/controllers/storageversion"
 	"metallb.io/operator/internal/apiserver"
@@ -44,7 +43,8 @@ type worker struct {
 	condition   client.ObjectKey       // see metallb.Reconciler
 	lock        resourcelock.Interface // nil: it works without a Lease
 
-	filled atomic.Bool // all that is watched has been read once
+	cache  atomic.Pointer[cache.Cache] // of this term
+	filled atomic.Bool                 // what it works on has been read once
 }
 
 // operatorLock is the lock of the leader election. It is the same in each term of a process: whoever could not give the Lease
@@ -73,7 +73,7 @@ func (w *worker) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		go w.fill(ctx, mgr.GetCache())
+		w.cache.Store(ptr.To(mgr.GetCache()))
 		err = mgr.Start(ctx)
 		if ctx.Err() != nil {
 			return err
@@ -87,19 +87,12 @@ func (w *worker) run(ctx context.Context) error {
 	}
 }
 
-// fill waits until everything that is watched has been read. A cache waits only for what it has been asked for by then, which
-// the controllers do at once: when the resources that all is about have been read, the rest has been asked for.
-func (w *worker) fill(ctx context.Context, c cache.Cache) {
-	if _, err := c.GetInformer(ctx, &v1beta1.MetalLB{}); err == nil && c.WaitForCacheSync(ctx) {
-		w.filled.Store(true)
-	}
-}
-
 // setUp prepares a term.
 func (w *worker) setUp() (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(w.config, ctrl.Options{
 		Scheme:                              w.scheme,
 		Cache:                               metallb.CacheOptions(),
+		NewCache:                            apiserver.NewCache,
 		LeaderElection:                      w.lock != nil,
 		LeaderElectionID:                    operatorLease,
 		LeaderElectionResourceLockInterface: w.lock,
@@ -132,11 +125,26 @@ func (w *worker) setUpMigration(mgr ctrl.Manager) error {
 	return r.SetupWithManager(mgr)
 }
 
-// ready once everything that is watched has been read for the first time: from then on a replica that does not work answers all
-// the same.
-func (w *worker) ready(*http.Request) error {
-	if !w.filled.Load() {
+// ready is a check: what the operator works on (metallb.Watched) has been read once. From then on a replica that does not work answers all the same.
+func (w *worker) ready(req *http.Request) error {
+	ctx, cancel := context.WithTimeout(req.Context(), 500*time.Millisecond)
+	defer cancel()
+	if !w.filled.Load() && !w.fill(ctx) {
 		return errors.New("the caches are not filled yet")
 	}
+	w.filled.Store(true)
 	return nil
+}
+
+func (w *worker) fill(ctx context.Context) bool {
+	c := w.cache.Load()
+	if c == nil || !(*c).WaitForCacheSync(ctx) { // it has been started
+		return false
+	}
+	for _, o := range metallb.Watched() {
+		if _, err := (*c).GetInformer(ctx, o); err != nil {
+			return false
+		}
+	}
+	return true
 }

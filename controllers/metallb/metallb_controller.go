@@ -83,6 +83,14 @@ func CacheOptions() cache.Options {
 	}}
 }
 
+// Watched are the kinds that the Reconciler watches everywhere, not of their metadata alone.
+func Watched() []client.Object {
+	return []client.Object{
+		&v1beta1.MetalLB{}, &corev1.ServiceAccount{}, &rbacv1.RoleBinding{}, &rbacv1.ClusterRoleBinding{}, &appsv1.Deployment{},
+		&appsv1.DaemonSet{}, &networkingv1.NetworkPolicy{}, &policyv1.PodDisruptionBudget{},
+	}
+}
+
 // SetupWithManager registers the Reconciler. Whatever happens to a MetalLB resource, to an object made for one or to the
 // namespace of one makes it run.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
@@ -91,14 +99,6 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	})
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("metallb").
-		Watches(&v1beta1.MetalLB{}, all).
-		Watches(&corev1.ServiceAccount{}, all).
-		Watches(&rbacv1.RoleBinding{}, all).
-		Watches(&rbacv1.ClusterRoleBinding{}, all).
-		Watches(&appsv1.Deployment{}, all).
-		Watches(&appsv1.DaemonSet{}, all).
-		Watches(&networkingv1.NetworkPolicy{}, all).
-		Watches(&policyv1.PodDisruptionBudget{}, all).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: 1,
@@ -106,6 +106,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			EnableWarmup:            ptr.To(true), // a replica that takes over has its caches full
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		})
+	for _, o := range Watched() {
+		b = b.Watches(o, all)
+	}
 	if r.Environment.OpenShift {
 		b = b.Watches(newSCC(), all)
 	}

@@ -1,4 +1,4 @@
-// Package apiserver says how the API server is reached, and how soon it is noticed that it is not.
+// Package apiserver says how the API server is reached, how soon it is noticed that it is not, and how soon what is there is known.
 package apiserver
 
 import (
