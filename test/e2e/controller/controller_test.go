@@ -222,8 +222,8 @@ func (r *replicas) stale(w *watched) {
 	r.settle()
 }
 
-// cutOff takes the API server away from everybody. When it is back, configuration is admitted at once, addresses are given and the
-// operator puts right what is deleted.
+// cutOff takes the API server away from everybody. When it is back addresses are given, the operator restores what is deleted, and
+// in all that time it was not restarted: it answers as soon as it is asked.
 func (r *replicas) cutOff(w *watched) {
 	restarts, ofOperator := r.restarts(namespace, controllers), r.restarts(product.OperatorNamespace, operators)
 	w.pause()
@@ -232,17 +232,17 @@ func (r *replicas) cutOff(w *watched) {
 	r.must(r.PowerOn(r.within(patience), lab.ControlPlane))
 	back := time.Now()
 	w.resume()
-	r.must(r.Admits(r.within(patience), namespace))
-	admits := time.Since(back)
 	svc := r.create()
 	w.served(svc)
 	took := time.Since(back)
 	r.restores()
 	restored := time.Since(back)
+	r.must(r.Recovered(r.within(patience), namespace, back))
+	admits := time.Since(back)
 	r.settle()
 	restartsNow, ofOperatorNow := r.restarts(namespace, controllers), r.restarts(product.OperatorNamespace, operators)
-	r.t.Logf("the API server was away for %s; when it was back configuration was admitted after %s, a new Service had its address after %s, and what was deleted was restored after %s. Restarts of controllers: %d before, %d now; of the operator: %d and %d",
-		*away, admits.Round(10*time.Millisecond), took.Round(10*time.Millisecond), restored.Round(10*time.Millisecond), restarts, restartsNow, ofOperator, ofOperatorNow)
+	r.t.Logf("the API server was away for %s; when it was back a new Service had its address after %s, what was deleted was restored after %s, and all nodes were heard of and configuration was admitted after %s. Restarts of controllers: %d before, %d now; of the operator: %d and %d",
+		*away, took.Round(10*time.Millisecond), restored.Round(10*time.Millisecond), admits.Round(10*time.Millisecond), restarts, restartsNow, ofOperator, ofOperatorNow)
 	if took > recovery || restored > recovery {
 		r.t.Errorf("it took %s until a controller gave addresses again, and %s until the operator restored what was deleted", took, restored)
 	}

@@ -9,10 +9,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -150,10 +152,35 @@ func (p *Product) WaitAvailable(ctx context.Context, namespace string) error {
 	})
 }
 
-// Admits waits until configuration is admitted again after the API server was away. A cluster whose controllers begin anew takes its
-// nodes for lost until they are heard of, and their pods, the operator's too, are asked nothing meanwhile. No other failure is
-// waited for.
-func (p *Product) Admits(ctx context.Context, namespace string) error {
+// Recovered waits until a cluster whose API server was away until then has all its nodes, and configuration is admitted. Kubelets call
+// again within some ten seconds; controllers that have begun anew may take their nodes for lost before that, and take as long again
+// to find their pods, the operator's too, ready.
+func (p *Product) Recovered(ctx context.Context, namespace string, since time.Time) error {
+	err := Until(ctx, "all nodes to be heard of again", func() (bool, error) {
+		var leases coordinationv1.LeaseList
+		var nodes corev1.NodeList
+		err := errors.Join(p.List(ctx, &leases, client.InNamespace(corev1.NamespaceNodeLease)), p.List(ctx, &nodes))
+		heard := 0
+		for _, l := range leases.Items {
+			if l.Spec.RenewTime != nil && l.Spec.RenewTime.After(since) {
+				heard++
+			}
+		}
+		for _, n := range nodes.Items {
+			ready := func(c corev1.NodeCondition) bool {
+				return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+			}
+			if !slices.ContainsFunc(n.Status.Conditions, ready) {
+				heard = 0
+			}
+		}
+		return err == nil && heard == len(p.Nodes()), errors.Join(err, fmt.Errorf("%d of %d", heard, len(p.Nodes())))
+	})
+	return errors.Join(err, p.admits(ctx, namespace))
+}
+
+// admits waits until the operator is asked by the API server, and fails if it is and does not answer.
+func (p *Product) admits(ctx context.Context, namespace string) error {
 	var failure error
 	err := Until(ctx, "the operator to be asked", func() (bool, error) {
 		err := p.Create(ctx, &v1beta1.IPAddressPool{
