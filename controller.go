@@ -187,17 +187,21 @@ func controllerMapper() meta.RESTMapper {
 		v1beta1.GroupVersion.WithKind("ServiceBGPStatus"), v1beta1.GroupVersion.WithKind("BGPSessionState"))
 }
 
-// elect lets one replica work at a time.
-func elect(options *ctrl.Options, restConfig *rest.Config, belongings *service.Belongings) (*service.Lease, error) {
-	leases, err := coordinationclient.NewForConfig(restConfig)
-	if err != nil {
-		return nil, err
+// candidate is how a process stands for election: the client for the Lease, and its own name, that of its pod first.
+func candidate(restConfig *rest.Config) (leases coordinationclient.LeasesGetter, identity string, err error) {
+	if leases, err = coordinationclient.NewForConfig(restConfig); err != nil {
+		return nil, "", err
 	}
 	hostname, err := os.Hostname()
+	return leases, hostname + "_" + string(uuid.NewUUID()), err
+}
+
+// elect lets one replica work at a time.
+func elect(options *ctrl.Options, restConfig *rest.Config, belongings *service.Belongings) (*service.Lease, error) {
+	leases, identity, err := candidate(restConfig)
 	if err != nil {
 		return nil, err
 	}
-	identity := hostname + "_" + string(uuid.NewUUID())
 	lease := &service.Lease{Interface: service.OwnedLock(leases, belongings.Namespace, controllerLease, identity, belongings.Owners)}
 	options.LeaderElection = true
 	options.LeaderElectionResourceLockInterface = lease

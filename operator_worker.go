@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/uuid"
-	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/client-go/tools/record"
@@ -50,18 +47,14 @@ type worker struct {
 // operatorLock is the lock of the leader election. It is the same in each term of a process: whoever could not give the Lease
 // up, because the API server was away, need not wait for its end.
 func operatorLock(restConfig *rest.Config, namespace string) (resourcelock.Interface, error) {
-	leases, err := coordinationclient.NewForConfig(restConfig)
-	if err != nil {
-		return nil, err
-	}
-	hostname, err := os.Hostname()
+	leases, identity, err := candidate(restConfig)
 	if err != nil {
 		return nil, err
 	}
 	return &resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: operatorLease},
 		Client:     leases,
-		LockConfig: resourcelock.ResourceLockConfig{Identity: hostname + "_" + string(uuid.NewUUID())},
+		LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
 	}, nil
 }
 
@@ -125,7 +118,8 @@ func (w *worker) setUpMigration(mgr ctrl.Manager) error {
 	return r.SetupWithManager(mgr)
 }
 
-// ready is a check: what the operator works on (metallb.Watched) has been read once. From then on a replica that does not work answers all the same.
+// ready is a check: what the operator works on (metallb.Watched) has been read once. From then on a replica that does not work
+// answers all the same.
 func (w *worker) ready(req *http.Request) error {
 	ctx, cancel := context.WithTimeout(req.Context(), 500*time.Millisecond)
 	defer cancel()
