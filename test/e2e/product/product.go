@@ -183,19 +183,26 @@ func (p *Product) Recovered(ctx context.Context, namespace string, since time.Ti
 func (p *Product) admits(ctx context.Context, namespace string) error {
 	var failure error
 	err := Until(ctx, "the operator to be asked", func() (bool, error) {
-		err := p.Create(ctx, &v1beta1.IPAddressPool{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "overlaps-itself"}, // which the operator alone sees
-			Spec:       v1beta1.IPAddressPoolSpec{Addresses: []string{"198.51.100.0/28", "198.51.100.1/32"}},
-		}, client.DryRunAll)
+		err := p.Refuses(ctx, namespace)
 		if err != nil && strings.Contains(err.Error(), "no endpoints available for service") {
 			return false, err
 		}
-		if !apierrors.IsInvalid(err) {
-			failure = fmt.Errorf("a pool that overlaps itself is not refused as invalid: %w", err)
-		}
+		failure = err
 		return true, nil
 	})
 	return errors.Join(err, failure)
+}
+
+// Refuses asks for a pool that overlaps itself, as a dry run: only the operator sees that, and it must be refused for it.
+func (p *Product) Refuses(ctx context.Context, namespace string) error {
+	err := p.Create(ctx, &v1beta1.IPAddressPool{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "overlaps-itself"},
+		Spec:       v1beta1.IPAddressPoolSpec{Addresses: []string{"198.51.100.0/28", "198.51.100.1/32"}},
+	}, client.DryRunAll)
+	if !apierrors.IsInvalid(err) {
+		return fmt.Errorf("a pool that overlaps itself is not refused as invalid: %w", err)
+	}
+	return nil
 }
 
 // WaitRollout waits until all replicas of a Deployment are ready.
