@@ -110,7 +110,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 		Scheme:                 scheme,
 		Cache:                  service.CacheOptions(namespace),
 		NewCache:               apiserver.NewCache,
-		NewClient:              newWriter,
+		NewClient:              apiserver.NewWriter,
 		MapperProvider:         func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
 		HealthProbeBindAddress: net.JoinHostPort("", strconv.Itoa(f.probePort)),
 		Metrics:                measured,
@@ -168,15 +168,6 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	// started again after pauses of up to five minutes.
 	ctrl.Log.Info("the Lease is lost: beginning anew", "reason", err.Error())
 	return beginAnew()
-}
-
-// newWriter makes the client that writes the status of each Service, beside others.
-func newWriter(config *rest.Config, options client.Options) (_ client.Client, err error) {
-	config = apiserver.OverHTTP1(config)
-	if options.HTTPClient, err = rest.HTTPClientFor(config); err != nil {
-		return nil, err
-	}
-	return client.New(config, options)
 }
 
 // controllerMapper knows the kinds that the controller reads and writes.

@@ -34,6 +34,7 @@ import (
 	"metallb.io/operator/api/v1beta2"
 	"metallb.io/operator/controllers/configuration"
 	"metallb.io/operator/controllers/pool"
+	"metallb.io/operator/internal/apiserver"
 	"metallb.io/operator/internal/lbservice"
 	"metallb.io/operator/internal/testenv"
 )
@@ -182,6 +183,7 @@ func (w *world) run(edit func(*ctrl.Options)) func() {
 	options := ctrl.Options{
 		Scheme:     w.scheme,
 		Cache:      CacheOptions(w.namespace),
+		NewClient:  apiserver.NewWriter,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)},
 	}
