@@ -42,8 +42,7 @@ func TestAnAPIServerThatFallsSilentIsGivenUp(t *testing.T) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(ended) })
-	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	config := &rest.Config{Host: server.URL, TLSClientConfig: rest.TLSClientConfig{CAData: authority, ServerName: "example.com"}}
+	config := configFor(server)
 	to := func(config *rest.Config) *http.Client {
 		t.Helper()
 		c, err := rest.HTTPClientFor(config)
@@ -92,6 +91,12 @@ func TestAnAPIServerThatFallsSilentIsGivenUp(t *testing.T) {
 	fails("received before the silence", before, requestTimeout-2*time.Second)
 	fails("not received", unreceived, requestTimeout-2*time.Second)
 	host.IP(t, "route del blackhole 192.0.2.1/32") // so that the other connections hear of the server's end
+}
+
+// configFor says how a server is reached.
+func configFor(server *httptest.Server) *rest.Config {
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	return &rest.Config{Host: server.URL, TLSClientConfig: rest.TLSClientConfig{CAData: authority, ServerName: "example.com"}}
 }
 
 // patch sends a PATCH, and then its error.

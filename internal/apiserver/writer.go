@@ -45,7 +45,7 @@ func NewWriter(config *rest.Config, options client.Options) (client.Client, erro
 		return nil, err
 	}
 	return &writer{
-		Client: c, http: httpClient, host: base.Host, namespaces: strings.TrimSuffix(base.String(), "/") + "/api/v1/namespaces/",
+		Client: c, http: httpClient, namespaces: strings.TrimSuffix(base.String(), "/") + "/api/v1/namespaces/",
 		answers: serializer.NewCodecFactory(scheme).UniversalDeserializer(),
 	}, nil
 }
@@ -54,9 +54,9 @@ func NewWriter(config *rest.Config, options client.Options) (client.Client, erro
 // the request itself.
 type writer struct {
 	client.Client
-	http             *http.Client
-	host, namespaces string // of the API server, and the URL that all namespaces are below
-	answers          kruntime.Decoder
+	http       *http.Client
+	namespaces string // the URL that all are below
+	answers    kruntime.Decoder
 }
 
 // Status is of client.StatusClient.
@@ -94,12 +94,15 @@ func (w *writer) patch(ctx context.Context, target *metav1.PartialObjectMetadata
 	}
 	request.Header = http.Header{"Content-Type": {string(types.MergePatchType)}, "Accept": {onlyMetadata}}
 	response, err := w.http.Do(request)
+	code := "<error>" // the library's word
+	if err == nil {
+		code = strconv.Itoa(response.StatusCode)
+	}
+	metrics.RequestResult.Increment(ctx, code, http.MethodPatch, request.URL.Host)
 	if err != nil {
-		metrics.RequestResult.Increment(ctx, "<error>", http.MethodPatch, w.host)
 		return false, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	metrics.RequestResult.Increment(ctx, strconv.Itoa(response.StatusCode), http.MethodPatch, w.host)
 	body, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusOK {
 		return false, err
