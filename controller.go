@@ -109,7 +109,7 @@ func runController(ctx context.Context, f *controllerFlags) error {
 	options := ctrl.Options{
 		Scheme:                 scheme,
 		Cache:                  service.CacheOptions(namespace),
-		NewCache:               apiserver.NewCache,
+		NewCache:               apiserver.NewCoalescingCache,
 		NewClient:              apiserver.NewWriter,
 		MapperProvider:         func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
 		HealthProbeBindAddress: net.JoinHostPort("", strconv.Itoa(f.probePort)),
