@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,8 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-
-	"metallb.io/operator/internal/l2/l2test"
 )
 
 // wire is a connection on which bytes come when they come, and are kept until they are received.
@@ -89,10 +88,7 @@ func TestWhatComesInQuickSuccessionIsReceivedTogether(t *testing.T) {
 			t.Errorf("%d changes a second: after a tenth of a second they are %s late", perSecond, first)
 		}
 		late, reads := sending(w, c, 60*perSecond, event, time.Second/perSecond)
-		var worst time.Duration
-		for _, d := range late {
-			worst = max(worst, d)
-		}
+		worst := slices.Max(late)
 		t.Logf("%d changes a second: %.1f reads a second; the latest is received %s late", perSecond, float64(reads)/60, worst)
 		if worst > pause {
 			t.Errorf("a change is received %s late", worst)
@@ -117,8 +113,7 @@ func TestAConnectionThatEndsIsKnownToEnd(t *testing.T) {
 
 // The cache has a connection of its own: what else is asked and said does not wait.
 func TestOnlyTheCacheIsToldLate(t *testing.T) {
-	l2test.Require(t) // TestMain has the tests in a namespace of their own
-	l2test.IP(t, "link set lo up")
+	loopback(t)
 	asked := make(chan string, 100)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked <- r.RemoteAddr
@@ -128,11 +123,10 @@ func TestOnlyTheCacheIsToldLate(t *testing.T) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	config := configFor(server)
-	var dialed []net.Conn
+	dialed := 0
 	config.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		dialed = append(dialed, conn)
-		return conn, err
+		dialed++
+		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
 	others, err := rest.HTTPClientFor(config)
 	if err != nil {
@@ -149,7 +143,7 @@ func TestOnlyTheCacheIsToldLate(t *testing.T) {
 		t.Fatal("there are Nodes")
 	}
 	close(asked)
-	if first, second := <-asked, <-asked; second == "" || first == second || len(dialed) != 2 {
-		t.Errorf("asked from %q and %q, over %d connections", first, second, len(dialed))
+	if first, second := <-asked, <-asked; second == "" || first == second || dialed != 2 {
+		t.Errorf("asked from %q and %q, over %d connections", first, second, dialed)
 	}
 }

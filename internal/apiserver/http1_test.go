@@ -93,6 +93,13 @@ func TestAnAPIServerThatFallsSilentIsGivenUp(t *testing.T) {
 	host.IP(t, "route del blackhole 192.0.2.1/32") // so that the other connections hear of the server's end
 }
 
+// loopback is brought up in the namespace of its own that TestMain has the tests in.
+func loopback(t *testing.T) {
+	t.Helper()
+	l2test.Require(t)
+	l2test.IP(t, "link set lo up")
+}
+
 // configFor says how a server is reached.
 func configFor(server *httptest.Server) *rest.Config {
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})

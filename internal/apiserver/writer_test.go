@@ -16,8 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"metallb.io/operator/internal/l2/l2test"
 )
 
 // sent is what a server sees of a request.
@@ -29,8 +27,7 @@ type sent struct {
 // the version that the client heard of, and its error.
 func patched(t *testing.T, newClient client.NewClientFunc, answers ...kruntime.Object) (seen []sent, version string, err error) {
 	t.Helper()
-	l2test.Require(t) // TestMain has the tests in a namespace of their own
-	l2test.IP(t, "link set lo up")
+	loopback(t)
 	scheme := kruntime.NewScheme()
 	if err := metav1.AddMetaToScheme(scheme); err != nil {
 		t.Fatal(err)
